@@ -1,0 +1,1 @@
+"""What a solution must pass before it is handed out."""

@@ -1,0 +1,57 @@
+"""What an agent is set to. Settings are a value: a changed agent is another agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Final, Literal
+
+import flyte
+from flyte.sandbox import ImageConfig
+
+from flyteplugins.codegen.core.events import Event
+
+CacheMode = Literal["auto", "override", "disable"]
+CACHE_MODES: Final = ("auto", "override", "disable")
+
+SamplePrivacy = Literal["rows", "schema"]
+SAMPLE_PRIVACY: Final = ("rows", "schema")
+
+RUNTIMES: Final = ("auto", "bubblewrap", "docker", "process")
+
+CHECK_SECONDS: Final = 300.0
+"""Time limit of one check or test run where `timeout` does not say otherwise."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of an agent; `AutoCoderAgent` documents each for its users."""
+
+    name: str = "auto-coder"
+    model: str = "gpt-4.1"
+    backend: str = "litellm"
+    system_prompt: str | None = None
+    api_key: str | None = None
+    api_base: str | None = None
+    litellm_params: dict[str, Any] | None = None
+    base_packages: list[str] | None = None
+    resources: flyte.Resources | None = None
+    image_config: ImageConfig | None = None
+    max_iterations: int = 10
+    max_sample_rows: int = 100
+    skip_tests: bool = False
+    sandbox_retries: int = 0
+    timeout: int | None = None
+    env_vars: dict[str, str] | None = None
+    secrets: list[flyte.Secret] | None = None
+    cache: str = "auto"
+    agent_max_turns: int = 50
+    _: KW_ONLY
+    block_network: bool = True
+    sandbox: str = "auto"
+    sample_privacy: str = "rows"
+    max_calls: int | None = None
+    max_tokens_total: int | None = None
+    max_seconds: float | None = None
+    call_timeout: float = 120.0
+    on_event: Callable[[Event], None] | None = field(default=None, compare=False, repr=False)

@@ -1,0 +1,1 @@
+"""From imports to distributions to a locked environment."""

@@ -1,0 +1,1 @@
+"""One Markdown template a step."""

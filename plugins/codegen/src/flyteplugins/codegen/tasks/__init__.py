@@ -1,0 +1,1 @@
+"""Each environment build and each run as a cached Flyte task."""
