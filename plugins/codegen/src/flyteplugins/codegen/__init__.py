@@ -1,0 +1,17 @@
+"""From a request in plain language and sample data to tested Python that runs as a Flyte task."""
+
+from flyteplugins.codegen.auto_coder_agent import AutoCoderAgent
+from flyteplugins.codegen.core.result import ResultVerbs
+from flyteplugins.codegen.core.types import CodeGenEvalResult, CodePlan, CodeSolution, ErrorDiagnosis
+
+__all__ = ["AutoCoderAgent", "CodeGenEvalResult", "CodePlan", "CodeSolution", "ErrorDiagnosis"]
+
+
+def _verbs() -> ResultVerbs:
+    # Loaded on first use: running code needs rooms that importing the package should not cost.
+    from flyteplugins.codegen.results.verbs import Verbs
+
+    return Verbs()
+
+
+CodeGenEvalResult.verbs = _verbs
