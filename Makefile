@@ -65,7 +65,7 @@ $(READY): requirements.lock pyproject.toml plugins/codegen/pyproject.toml
 	@rm -rf .work/uv && mkdir -p .work
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .work/uv.lock
 	@if $(PYTHON) -m pip --version >/dev/null 2>&1; then \
-		$(PYTHON) -m pip install --quiet --no-deps --require-hashes --target .work/uv -r .work/uv.lock; \
+		PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --no-deps --require-hashes --target .work/uv -r .work/uv.lock; \
 	elif $(PYTHON) -m venv .work/uv >/dev/null 2>&1; then \
 		.work/uv/bin/python -m pip install --quiet --no-deps --require-hashes -r .work/uv.lock; \
 	else \
