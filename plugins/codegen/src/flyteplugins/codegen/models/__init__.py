@@ -1,1 +1,21 @@
 """Asking a language model for a typed answer."""
+
+from flyteplugins.codegen.models.budget import Budget
+from flyteplugins.codegen.models.completion import Completion, Provider
+from flyteplugins.codegen.models.model import Model, Usage
+from flyteplugins.codegen.models.provider import provider_for
+from flyteplugins.codegen.models.step import Message, Step
+from flyteplugins.codegen.models.transcript import Transcript, transcript_of
+
+__all__ = [
+    "Budget",
+    "Completion",
+    "Message",
+    "Model",
+    "Provider",
+    "Step",
+    "Transcript",
+    "Usage",
+    "provider_for",
+    "transcript_of",
+]

@@ -1,0 +1,68 @@
+"""What a provider is, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from flyteplugins.codegen.core.errors import CodegenError
+from flyteplugins.codegen.models.step import Message
+
+CUT_OFF: Final = "length"
+"""Finish reason of an answer that ended at the limit of its length."""
+
+REFUSED: Final = frozenset({"refusal", "content_filter"})
+"""Finish reasons of an answer that the model, or a filter in front of it, would not give."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer of a model.
+
+    Attributes:
+        text: What the model wrote; of a refusal, its words.
+        finish_reason: `stop`, `length`, `refusal`, `content_filter` or what else the endpoint says.
+        input_tokens: Tokens sent.
+        output_tokens: Tokens received, hidden reasoning included.
+        cost: US dollars, None where the price is not known.
+        seconds: Wall time, retries included.
+        model: The model that answered, as the endpoint names it.
+    """
+
+    text: str
+    finish_reason: str
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    seconds: float
+    model: str
+
+
+class Provider(Protocol):
+    """Where answers come from: an endpoint, or a recording."""
+
+    model: str
+
+    async def complete(
+        self, step: str, messages: Sequence[Message], schema: dict[str, Any] | None, schema_name: str
+    ) -> Completion:
+        """Ask once, with whatever retries the provider makes by itself.
+
+        Args:
+            step: Name of the step.
+            messages: The conversation so far.
+            schema: JSON schema of the answer, or None for free text.
+            schema_name: What to call the schema.
+
+        Returns:
+            The answer, not validated.
+        """
+        ...
+
+    def problem(self) -> CodegenError | None:
+        """Why no call could succeed, found without a call; None where nothing is known to be wrong.
+
+        It may import and read files: call it through `asyncio.to_thread`.
+        """
+        ...

@@ -1,0 +1,44 @@
+"""Importing litellm: late, because it takes seconds, and in a way that contacts nobody."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+_IMPORT_SETTINGS: Final = {
+    # Else litellm fetches a price list from the network when it is imported.
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    # Else litellm looks for a file `.env` and puts what is in it into the environment of this process, keys and
+    # endpoints among them.
+    "LITELLM_MODE": "PRODUCTION",
+}
+_LOCK = threading.Lock()
+
+
+def litellm() -> Any:
+    """The module litellm. The first call takes about two seconds: make it in a thread."""
+    with _LOCK:
+        if "litellm" in sys.modules:
+            return sys.modules["litellm"]
+        with _environment(_IMPORT_SETTINGS):
+            module = importlib.import_module("litellm")
+        # Else litellm prints an advertisement to standard output whenever a call fails, where `--json` output goes.
+        module.suppress_debug_info = True  # type: ignore[attr-defined] # litellm's own switch; not typed here
+        return module
+
+
+@contextmanager
+def _environment(defaults: dict[str, str]) -> Iterator[None]:
+    """Set variables that are not set, and take them away again."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
