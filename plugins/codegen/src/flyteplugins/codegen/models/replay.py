@@ -60,7 +60,7 @@ class ReplayProvider:
         if not queues.get(step):
             raise ReplayError(
                 f"{self.path} has no {'more answers' if step in queues else 'answer'} for the step {step!r}. "
-                f"Its steps: {', '.join(queues) or 'none'}. Record the generation again: what is asked has changed since."
+                f"Its steps: {', '.join(queues) or 'none'}. Record the generation again: what is asked has changed."
             )
         return queues[step].popleft()
 

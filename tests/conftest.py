@@ -1,0 +1,44 @@
+"""What every test gets: an environment without keys, and a model endpoint on loopback where it asks for one."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that any test can import the helpers that stand beside this file
+
+from endpoint import Endpoint
+
+_SCRUBBED = re.compile(
+    r"(API_KEY|API_TOKEN|AUTH_TOKEN|ACCESS_KEY|ACCESS_KEY_ID)\Z"
+    r"|\A(OPENAI|ANTHROPIC|AZURE|GEMINI|OLLAMA|OPENROUTER|LITELLM)_"
+)
+
+
+@pytest.fixture(autouse=True)
+def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, no endpoint and no setting of whoever runs the tests; nothing is told to anybody."""
+    for name in [name for name in os.environ if _SCRUBBED.search(name)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+
+
+@pytest.fixture
+def codegen_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of this test's own."""
+    home = tmp_path / "codegen-home"
+    monkeypatch.setenv("FLYTEPLUGINS_CODEGEN_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A model endpoint that says what the test tells it to; see `endpoint.py`."""
+    with Endpoint() as server:
+        yield server

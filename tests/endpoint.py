@@ -1,0 +1,220 @@
+"""A model endpoint on loopback that says what a test tells it to: real HTTP, shaped as OpenAI's and as Anthropic's.
+
+    endpoint.say("first answer", Reply(status=429, headers={"retry-after": "0"}), {"an": "answer as JSON"})
+    endpoint.say_to("plan", {...})          # by step: the name of the JSON schema in the request
+    endpoint.respond = lambda request: ...  # or full control
+
+`endpoint.requests` has what arrived; `endpoint.abandoned` counts the clients that went away before their answer.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the endpoint does with one request."""
+
+    text: str = ""
+    finish_reason: str = "stop"
+    refusal: str | None = None
+    status: int = 200
+    error: str = "scripted error"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    reset: bool = False
+    """Close the connection with a reset, halfway through the body."""
+    raw: str | None = None
+    """Send this as the body instead."""
+    tokens: tuple[int, int] | None = (100, 20)
+    """Tokens in and out, as the endpoint reports them; None reports none."""
+
+
+Answer = Reply | BaseModel | dict[str, Any] | str
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request that arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    at: float
+
+    @property
+    def key(self) -> str:
+        """The key that it came with."""
+        return self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
+
+    @property
+    def step(self) -> str | None:
+        """The name of the JSON schema that it asks for."""
+        form = self.body.get("response_format") or {}
+        name: str | None = (form.get("json_schema") or {}).get("name")
+        return name
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation that it carries."""
+        messages: list[dict[str, Any]] = self.body["messages"]
+        return messages
+
+
+class Endpoint:
+    """The server. Use it as a context manager, or through the fixture `endpoint`."""
+
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+        self.abandoned = 0
+        self.respond: Callable[[Received], Answer] = self._scripted
+        self._script: deque[Answer] = deque()
+        self._by_step: dict[str, deque[Answer]] = {}
+        self._lock = threading.Lock()
+        self._server = _Server(self)
+
+    @property
+    def root(self) -> str:
+        """The address that Anthropic's clients want."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        """The address that OpenAI's clients want."""
+        return f"{self.root}/v1"
+
+    def say(self, *answers: Answer) -> None:
+        """Add answers, in order, for requests of steps that have none of their own."""
+        self._script.extend(answers)
+
+    def say_to(self, step: str, *answers: Answer) -> None:
+        """Add answers, in order, for one step."""
+        self._by_step.setdefault(step, deque()).extend(answers)
+
+    def _scripted(self, request: Received) -> Answer:
+        with self._lock:
+            queue = self._by_step.get(request.step or "") or self._script
+            return queue.popleft() if queue else Reply(status=404, error=f"no answer scripted for {request.step!r}")
+
+    def __enter__(self) -> Endpoint:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.endpoint = endpoint
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that go away are part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Received(self.path, headers, body, time.monotonic())
+        self.server.endpoint.requests.append(request)
+        if not self.path.endswith(("/chat/completions", "/messages")):
+            self._send(404, json.dumps({"error": {"message": f"no such path: {self.path}"}}), {})
+            return
+        answer = self.server.endpoint.respond(request)
+        reply = answer if isinstance(answer, Reply) else Reply(_text(answer))
+        if reply.delay and self._client_left_within(reply.delay):
+            self.server.endpoint.abandoned += 1
+            self.close_connection = True
+            return
+        shape = _anthropic if self.path.endswith("/messages") else _openai
+        payload = reply.raw if reply.raw is not None else json.dumps(shape(reply, request.body))
+        self._send(reply.status, payload, reply.headers, reset=reply.reset)
+
+    def _client_left_within(self, seconds: float) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], seconds)
+        return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
+
+    def _send(self, status: int, payload: str, headers: Mapping[str, str], *, reset: bool = False) -> None:
+        data = payload.encode()
+        self.send_response(status)
+        for name, value in {"content-type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if reset else data)
+        if reset:
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing on standard error."""
+
+
+def _text(answer: BaseModel | dict[str, Any] | str) -> str:
+    if isinstance(answer, BaseModel):
+        return answer.model_dump_json()
+    return answer if isinstance(answer, str) else json.dumps(answer)
+
+
+def _openai(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
+    if reply.status >= 400:
+        return {"error": {"message": reply.error, "type": "scripted", "code": None, "param": None}}
+    message: dict[str, Any] = {"role": "assistant", "content": None if reply.refusal else reply.text}
+    if reply.refusal:
+        message["refusal"] = reply.refusal
+    answer: dict[str, Any] = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": body.get("model"),
+        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
+    }
+    if reply.tokens:
+        sent, received = reply.tokens
+        answer["usage"] = {"prompt_tokens": sent, "completion_tokens": received, "total_tokens": sent + received}
+    return answer
+
+
+def _anthropic(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
+    if reply.status >= 400:
+        return {"type": "error", "error": {"type": "scripted", "message": reply.error}}
+    content: dict[str, Any] = {"type": "text", "text": reply.text}
+    forced = (body.get("tool_choice") or {}).get("name")
+    if forced:
+        content = {"type": "tool_use", "id": "toolu_1", "name": forced, "input": json.loads(reply.text)}
+    reasons = {"stop": "end_turn", "length": "max_tokens"}
+    sent, received = reply.tokens or (0, 0)
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": body.get("model"),
+        "content": [content],
+        "stop_reason": "tool_use" if forced else reasons.get(reply.finish_reason, reply.finish_reason),
+        "stop_sequence": None,
+        "usage": {"input_tokens": sent, "output_tokens": received},
+    }
