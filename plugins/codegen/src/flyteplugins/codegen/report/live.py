@@ -1,0 +1,98 @@
+"""The view of a generation while it runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from flyteplugins.codegen.core.events import Event
+from flyteplugins.codegen.report.progress import Progress, Row
+from flyteplugins.codegen.results.receipt import plain
+
+_HEADER: Final = f"{'attempt':<8}{'step':<14}{'elapsed':>9}{'tokens in':>11}{'out':>8}  "
+_REFRESH_PER_SECOND: Final = 8
+
+
+class View:
+    """Shows events; a context manager around the generation whose `on_event` it is.
+
+    Finished steps are printed one line each and stay; on a terminal the running ones stand below, with their time.
+
+    Args:
+        console: Where to; whether it is a terminal decides how.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress()
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._live = (
+            Live(get_renderable=self._running, console=console, refresh_per_second=_REFRESH_PER_SECOND, transient=True)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> View:
+        self._print(Text(_HEADER + "result", style="bold"))
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        if kind is None:
+            for row in self._progress.end(time.monotonic()):
+                self._print(self._line(row, time.monotonic()))
+
+    def on_event(self, event: Event) -> None:
+        """Show an event; called from whichever thread it happens in.
+
+        Args:
+            event: What happened.
+        """
+        now = time.monotonic()
+        with self._lock:
+            rows = self._progress.take(event, now)
+        # Not under our lock: printing waits for the lock of the live region, whose thread may be waiting for ours.
+        for row in rows:
+            self._print(self._line(row, now))
+
+    def _print(self, line: Text) -> None:
+        self._console.print(line, soft_wrap=not self._console.is_terminal, overflow="fold")
+
+    def _running(self) -> RenderableType:
+        with self._lock:
+            now = time.monotonic()
+            progress = self._progress
+            total = (
+                f"{progress.calls} model calls, {progress.input_tokens:,} tokens in, {progress.output_tokens:,} out, "
+                f"{now - self._started:.0f} s"
+            )
+            return Group(*(self._line(row, now) for row in progress.running), Text(total, style="dim"))
+
+    def _line(self, row: Row, now: float) -> Text:
+        if not row.step:
+            return Text(plain(row.detail), style="dim")
+        seconds = now - row.started if row.running else row.seconds
+        # One line each, whatever a model or a program put into its message.
+        detail = " ".join(plain(row.detail).split())
+        text = (
+            f"{row.attempt or '':<8}{row.step:<14}{'' if seconds is None else f'{seconds:.1f} s':>9}"
+            f"{f'{row.input_tokens:,}' if row.input_tokens else '':>11}"
+            f"{f'{row.output_tokens:,}' if row.output_tokens else '':>8}  "
+        )
+        mark, style = ("...", "cyan") if row.running else ("ok", "green") if row.passed else ("failed", "red")
+        line = Text(text)
+        line.append(f"{mark}{': ' if detail else ''}", style=style)
+        line.append(detail)
+        return line

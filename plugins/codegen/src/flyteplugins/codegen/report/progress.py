@@ -1,0 +1,122 @@
+"""What a generation is doing and has done, put together from its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from flyteplugins.codegen.core.events import (
+    AttemptFinished,
+    CheckFinished,
+    EnvironmentReady,
+    Event,
+    ModelAnswered,
+    Note,
+    StepStarted,
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step, running or finished, or something to be told between the steps.
+
+    Attributes:
+        attempt: The attempt it belongs to, counted from 1; 0 before the first.
+        step: Name of the step; empty for a note.
+        started: When it began, in seconds on the clock of the caller.
+        seconds: How long it took; None while it runs, and for what takes no time.
+        running: Whether it has not ended yet.
+        passed: False where it ended with something wrong.
+        input_tokens: Tokens sent.
+        output_tokens: Tokens received.
+        detail: What came of it.
+    """
+
+    attempt: int
+    step: str
+    started: float
+    seconds: float | None = None
+    running: bool = False
+    passed: bool = True
+    input_tokens: int = 0
+    output_tokens: int = 0
+    detail: str = ""
+
+
+@dataclass
+class Progress:
+    """Takes events in and gives the rows that are finished out.
+
+    Attributes:
+        running: The steps that run now, in the order in which they began.
+        calls: Model steps that were answered.
+        input_tokens: Tokens sent so far.
+        output_tokens: Tokens received so far.
+        attempt: The attempt that runs.
+    """
+
+    running: list[Row] = field(default_factory=list)
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    attempt: int = 0
+
+    def take(self, event: Event, now: float) -> list[Row]:
+        """Take an event in.
+
+        Args:
+            event: What happened.
+            now: When, in seconds on any clock that only goes forward.
+
+        Returns:
+            What is finished with it, in order.
+        """
+        self.attempt = max(self.attempt, event.attempt)
+        if isinstance(event, StepStarted):
+            self.running.append(Row(event.attempt, event.step, now, running=True))
+            return []
+        if isinstance(event, ModelAnswered):
+            self.calls += 1
+            self.input_tokens += event.input_tokens
+            self.output_tokens += event.output_tokens
+            row = self._finish(event, event.step, now)
+            return [
+                replace(row, seconds=event.seconds, input_tokens=event.input_tokens, output_tokens=event.output_tokens)
+            ]
+        if isinstance(event, EnvironmentReady):
+            packages = ", ".join(event.packages) or "no packages"
+            return [replace(self._finish(event, "environment", now), seconds=event.seconds, detail=packages)]
+        if isinstance(event, CheckFinished):
+            return [replace(self._finish(event, event.stage, now), passed=event.passed, detail=event.detail)]
+        if isinstance(event, AttemptFinished):
+            return [*self.end(now), self._judged(event, now)]
+        return [Row(event.attempt, "", now, detail=event.message)] if isinstance(event, Note) else []
+
+    def end(self, now: float) -> list[Row]:
+        """End the steps that still run and say nothing of their end by themselves.
+
+        Args:
+            now: When.
+
+        Returns:
+            Their rows.
+        """
+        rows = [replace(row, running=False, seconds=now - row.started) for row in self.running]
+        self.running.clear()
+        return rows
+
+    def _finish(self, event: Event, step: str, now: float) -> Row:
+        """The row of a step that ends; one that was not announced took no time that we know of."""
+        for row in self.running:
+            if row.step == step:
+                self.running.remove(row)
+                return replace(row, running=False, seconds=now - row.started)
+        return Row(event.attempt, step, now)
+
+    def _judged(self, event: AttemptFinished, now: float) -> Row:
+        if event.passed:
+            detail = event.reason or "all checks and tests passed"
+        else:
+            at_fault = f"{event.error_type}: " if event.error_type else ""
+            added = f" (adds {', '.join(event.added_packages)})" if event.added_packages else ""
+            detail = f"{at_fault}{event.reason}{added}"
+        return Row(event.attempt, "attempt", now, passed=event.passed, detail=detail)

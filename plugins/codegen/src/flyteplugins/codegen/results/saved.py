@@ -1,0 +1,314 @@
+"""A saved generation: a folder that holds everything of a result, works by hand, and can be read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from flyte.io import File
+from pydantic import ValidationError
+
+from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.result import CodeGenEvalResult
+from flyteplugins.codegen.models.transcript import transcript_of
+
+SOLUTION: Final = "solution.py"
+TESTS: Final = "test_solution.py"
+LOCK: Final = "requirements.lock"
+RESULT: Final = "generation.json"
+TRANSCRIPT: Final = "transcript.jsonl"
+SAMPLES: Final = "samples"
+OUTPUTS: Final = "outputs"
+"""The entries of the folder; beside them stand the files of the test fixture."""
+
+LARGEST_SAMPLE: Final = 50_000_000
+"""Bytes up to which a sample is copied into the folder; a larger one is referred to by its path."""
+
+EDITED: Final = (
+    "solution.py was edited after the generation: checks and tests saw the code as it was generated. "
+    "`codegen test` runs the tests on the code as it is now."
+)
+
+_METADATA = re.compile(r"^# /// script\n(?:#(?: .*)?\n)*?# ///\n\n?", re.MULTILINE)
+_PINNED = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)", re.MULTILINE)
+_REQUIREMENT_NAME = re.compile(r"^\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<extras>\[[^\]]*\])?")
+_CREDENTIAL = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
+_STAGING_PREFIX: Final = ".saving-"
+
+
+def save(result: CodeGenEvalResult, folder: Path, outputs: Path | None = None) -> Path:
+    """Write `result` into a folder: code, tests with their fixture, lock, samples, transcript.
+
+    What stood there of an earlier generation is replaced, in one go at the end; files that are none of ours stay.
+
+    Args:
+        result: What to save, successful or not.
+        folder: Where to; made if it is missing.
+        outputs: A folder with the outputs of a run, copied to `outputs/`.
+
+    Returns:
+        The folder, absolute.
+
+    Raises:
+        InvalidRequestError: The folder can't be written, or has files of these names that no generation wrote.
+    """
+    target = folder.expanduser().absolute()
+    _refuse_foreign(target)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        # Inside the target, so that the final moves are renames on one file system.
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=target))
+    except OSError as error:
+        raise InvalidRequestError(f"{folder} can't be written: {error.strerror}. Choose another folder.") from error
+    try:
+        _write(result, staging, outputs)
+        _replace(target, staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def save_outputs(folder: Path, outputs: Path) -> Path:
+    """Put the outputs of a run into a saved generation, in place of those of an earlier run.
+
+    Args:
+        folder: A saved generation.
+        outputs: The folder that the run wrote.
+
+    Returns:
+        Where they are now.
+    """
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder))
+    try:
+        shutil.copytree(outputs, staging / OUTPUTS)
+        _move(staging / OUTPUTS, folder / OUTPUTS, staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder / OUTPUTS
+
+
+def load(folder: Path) -> CodeGenEvalResult:
+    """Read a saved generation.
+
+    Code and tests that were edited in the folder are what the result then has; its receipt says so.
+
+    Args:
+        folder: What `save` wrote, here or on another machine.
+
+    Returns:
+        The result, with its samples at their paths in this folder.
+
+    Raises:
+        InvalidRequestError: The folder is no saved generation, or a file of it can't be read.
+    """
+    root = folder.expanduser().absolute()
+    try:
+        document = json.loads((root / RESULT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidRequestError(
+            f"{folder} is no saved generation: it has no {RESULT}. Name a folder that `codegen generate` or "
+            "`result.save()` wrote."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"{root / RESULT} can't be read: {error}.") from error
+    for sample in (document.get("original_samples") or {}).values():
+        _anchor(root, sample)
+    try:
+        result = CodeGenEvalResult.model_validate(document)
+    except ValidationError as error:
+        raise InvalidRequestError(f"{root / RESULT} is not what a generation wrote: {error}") from error
+    return _with_edits(result, root)
+
+
+def edited(folder: Path) -> bool:
+    """Whether somebody changed the code or the tests of a saved generation since it was written."""
+    return EDITED in load(folder).receipt.warnings
+
+
+def script(result: CodeGenEvalResult) -> str:
+    """The code with its dependencies as inline script metadata (PEP 723), for `uv run` and the like.
+
+    The distributions that the code imports are pinned to the versions that were tested.
+
+    Args:
+        result: A result with a solution.
+
+    Returns:
+        The text of `solution.py`.
+    """
+    code = result.solution.code if result.solution else ""
+    lines = ["# /// script"]
+    if result.lock:
+        lines.append(f'# requires-python = ">={result.lock.python}"')
+    lines += ["# dependencies = ["]
+    lines += [f'#     "{requirement}",' for requirement in _pinned(result)]
+    lines += ["# ]", "# ///", "", ""]
+    # A second block of the same kind, from the model, would be an error of the standard.
+    return "\n".join(lines) + _METADATA.sub("", code)
+
+
+def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> None:
+    if result.solution:
+        (staging / SOLUTION).write_text(script(result), encoding="utf-8")
+    if result.tests is not None:
+        (staging / TESTS).write_text(result.tests, encoding="utf-8")
+        _write_fixture(result, staging)
+    if result.lock:
+        (staging / LOCK).write_text(_lock_text(result.lock), encoding="utf-8")
+    document = result.model_dump(mode="json")
+    for name, file in (result.original_samples or {}).items():
+        document["original_samples"][name] = _keep_sample(name, file, staging)
+    _without_credentials(document)
+    (staging / RESULT).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (staging / TRANSCRIPT).write_text(transcript_of(result.conversation_history), encoding="utf-8")
+    if outputs is not None:
+        shutil.copytree(outputs, staging / OUTPUTS)
+
+
+def _write_fixture(result: CodeGenEvalResult, staging: Path) -> None:
+    """Put the test fixture beside the tests, so that plain `pytest` works in the folder."""
+    harness = resources.files("flyteplugins.codegen.checks") / "harness"
+    for entry in harness.iterdir():
+        if entry.is_file() and entry.name != "__init__.py":
+            (staging / entry.name).write_bytes(entry.read_bytes())
+
+
+def _lock_text(lock: Lock) -> str:
+    system = f"# apt packages: {' '.join(lock.system_packages)}\n" if lock.system_packages else ""
+    return (
+        f"# Python {lock.python}, {lock.platform}. uv pip sync --require-hashes {LOCK}\n"
+        f"{system}{lock.requirements.rstrip()}\n"
+    )
+
+
+def _keep_sample(name: str, file: File[Any], staging: Path) -> dict[str, Any]:
+    """Copy a local sample of a moderate size into the folder; the entry that stands for it in the document."""
+    entry: dict[str, Any] = file.model_dump(mode="json")
+    source = _local(file)
+    if source is None or not source.is_file() or source.stat().st_size > LARGEST_SAMPLE:
+        return entry
+    kept = PurePosixPath(SAMPLES) / name / source.name
+    (staging / kept).parent.mkdir(parents=True)
+    shutil.copyfile(source, staging / kept)
+    return entry | {"path": str(kept)}
+
+
+def _local(file: File[Any]) -> Path | None:
+    path = file.path.removeprefix("file://")
+    return None if "://" in path else Path(path)
+
+
+def _anchor(root: Path, sample: dict[str, Any]) -> None:
+    """Make a path that is relative to the folder absolute; the content is hashed anew, as it may have been edited."""
+    relative = PurePosixPath(sample["path"])
+    if "://" in sample["path"] or relative.is_absolute():
+        return
+    path = (root / relative).resolve()
+    if not path.is_relative_to((root / SAMPLES).resolve()):
+        raise InvalidRequestError(f"{root / RESULT} names a sample outside of the folder: {relative}.")
+    if not path.is_file():
+        raise InvalidRequestError(f"{path} is missing: the sample belongs to the saved generation in {root}.")
+    sample["path"] = str(path)
+    with path.open("rb") as stream:
+        sample["hash"] = _digest(stream)
+
+
+def _digest(stream: Any) -> str:
+    digest = hashlib.sha256()
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _with_edits(result: CodeGenEvalResult, root: Path) -> CodeGenEvalResult:
+    changed: dict[str, Any] = {}
+    if result.solution and (root / SOLUTION).is_file():
+        text = (root / SOLUTION).read_text(encoding="utf-8")
+        if text != script(result):
+            code = _METADATA.sub("", text, count=1)
+            changed["solution"] = result.solution.model_copy(update={"code": code})
+    if (root / TESTS).is_file():
+        text = (root / TESTS).read_text(encoding="utf-8")
+        if text != result.tests:
+            changed["tests"] = text
+    if "solution" in changed:
+        warnings = [*(line for line in result.receipt.warnings if line != EDITED), EDITED]
+        changed["receipt"] = result.receipt.model_copy(update={"warnings": warnings})
+    return result.model_copy(update=changed)
+
+
+def _pinned(result: CodeGenEvalResult) -> list[str]:
+    """The requirements of the code, each with the version of the lock where that has one."""
+    versions = (
+        {_canonical(match["name"]): match["version"] for match in _PINNED.finditer(result.lock.requirements)}
+        if result.lock
+        else {}
+    )
+    pinned = []
+    for requirement in result.detected_packages:
+        match = _REQUIREMENT_NAME.match(requirement)
+        version = versions.get(_canonical(match["name"])) if match else None
+        pinned.append(f"{match['name']}{match['extras'] or ''}=={version}" if match and version else requirement)
+    return sorted(pinned)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _without_credentials(document: dict[str, Any]) -> None:
+    """Leave out environment variables that are named like credentials, and say so in the receipt."""
+    env_vars = document["defaults"]["env_vars"]
+    withheld = [name for name in env_vars if _CREDENTIAL.search(name)]
+    for name in withheld:
+        del env_vars[name]
+        warning = (
+            f"The value of {name} was not saved, as its name is that of a credential: pass it to run(env_vars=...)."
+        )
+        if warning not in document["receipt"]["warnings"]:
+            document["receipt"]["warnings"].append(warning)
+
+
+def _refuse_foreign(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise InvalidRequestError(f"{target} is a file. Name a folder to save the generation in.")
+    if (target / RESULT).exists():
+        return
+    foreign = [name for name in (SOLUTION, TESTS, LOCK, TRANSCRIPT, SAMPLES, OUTPUTS) if (target / name).exists()]
+    if foreign:
+        raise InvalidRequestError(
+            f"{target} has files that a saved generation would replace, and is none: {', '.join(foreign)}. Name "
+            "another folder."
+        )
+
+
+def _replace(target: Path, staging: Path) -> None:
+    """Move the finished entries to their places, what says that the folder is a generation last."""
+    fresh = sorted((entry for entry in staging.iterdir()), key=lambda entry: entry.name == RESULT)
+    names = {entry.name for entry in fresh}
+    for name in (SOLUTION, TESTS, LOCK, SAMPLES, OUTPUTS):
+        if name not in names:
+            _set_aside(target / name, staging)
+    for entry in fresh:
+        _move(entry, target / entry.name, staging)
+
+
+def _move(source: Path, destination: Path, staging: Path) -> None:
+    if source.is_dir():
+        _set_aside(destination, staging)
+    source.replace(destination)
+
+
+def _set_aside(path: Path, staging: Path) -> None:
+    """Take an entry of an earlier generation away; it goes when the staging folder does."""
+    if path.exists():
+        old = staging / "earlier"
+        old.mkdir(exist_ok=True)
+        path.replace(old / path.name)
