@@ -105,6 +105,11 @@ class Contract(BaseModel):
         """The inputs that have no sample and are no files, by name."""
         return {name: kind for name, kind in self.inputs.items() if kind != "File"}
 
+    @property
+    def files_without_sample(self) -> tuple[str, ...]:
+        """The inputs of type `File` that have no sample."""
+        return tuple(name for name, kind in self.inputs.items() if kind == "File" and name not in self.samples)
+
     def arguments(self, values: Mapping[str, Scalar | Path], outputs: Path | str | None = None) -> list[str]:
         """The command-line arguments that hand `values` to the script.
 

@@ -21,7 +21,8 @@ class Request:
         schema: Free-form context about formats and target structures, or None.
         constraints: Rules that the code must respect, in the user's words.
         samples: Local sample files by input name; `path` is local, `hash` the hex SHA-256 of the content.
-        input_examples: Values that the user gave for inputs without a sample.
+        input_examples: Values that the user gave for scalar inputs.
+        example_files: Files that the user gave for inputs of type `File` without a sample, pinned as the samples are.
     """
 
     prompt: str
@@ -30,3 +31,4 @@ class Request:
     constraints: tuple[str, ...] = ()
     samples: Mapping[str, File] = field(default_factory=dict)
     input_examples: Mapping[str, Scalar] = field(default_factory=dict)
+    example_files: Mapping[str, File] = field(default_factory=dict)

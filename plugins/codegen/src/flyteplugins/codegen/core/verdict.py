@@ -158,6 +158,7 @@ class Verdict(BaseModel):
         suite: The run of the tests, where it came to that.
         proof: Whether the tests can fail, where it came to that.
         failure: Why the draft does not pass; None where it does.
+        output: What the solution printed when it ran on the samples, shortened.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -166,6 +167,7 @@ class Verdict(BaseModel):
     suite: SuiteRun | None = None
     proof: SuiteProof | None = None
     failure: Failure | None = None
+    output: str = ""
 
     @property
     def passed(self) -> bool:

@@ -1,0 +1,150 @@
+"""`AutoCoderAgent`: the settings of a code generation, and `generate()`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from flyte.io import File
+
+from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.result import CodeGenEvalResult
+from flyteplugins.codegen.core.settings import CACHE_MODES, RUNTIMES, SAMPLE_PRIVACY, Settings
+from flyteplugins.codegen.core.sync import TwoFaced
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BACKENDS: Final = ("litellm",)
+_PLANNED_BACKENDS: Final = ("claude", "codeact", "react", "chained", "single_shot")
+
+
+@dataclass(frozen=True)
+class AutoCoderAgent(Settings):
+    """Turns a request in plain language, with sample data, into tested Python that runs as a Flyte task.
+
+    Nothing is imported, read or called until `generate()`. Agents share no state: as many as you like may work in
+    one process at a time.
+
+    Args:
+        name: Name of the agent, in the names of its tasks and images.
+        model: Model identifier of litellm, such as `gpt-4.1` or `anthropic/claude-sonnet-4-20250514`, or
+            `replay:FILE` to play back a recorded transcript.
+        backend: How the solution comes about; `litellm` is the fixed pipeline plan, code, packages, environment,
+            tests, run, diagnosis.
+        system_prompt: Replaces the role and the conventions that the model is told; the script's contract and the
+            rules for answers always follow it.
+        api_key: Name of the environment variable that holds the key of the model; the provider's usual variables if
+            None.
+        api_base: Address of the model's endpoint; the provider's if None. A server that needs no key gets a dummy.
+        litellm_params: Further parameters of each model call, such as `{"temperature": 0.2, "max_tokens": 4096}`.
+        base_packages: Distributions that every environment has.
+        resources: Processors and memory of each sandboxed run; 1 CPU and 1 GiB if None.
+        image_config: Python version of the environments, and registry and secret for images on a cluster.
+        max_iterations: How many attempts are made, at least 1.
+        max_sample_rows: Example rows of each sample that the model may see; all rows are read for the profile.
+        skip_tests: Do not write or run tests, nor run the code: it is checked statically and its environment built.
+        sandbox_retries: How often Flyte tries a sandboxed run again after a failure of the infrastructure.
+        timeout: Time limit of each sandboxed run in seconds; 300 for checks and tests and none for `run()` and tasks
+            if None.
+        env_vars: The environment variables that the code sees; none is inherited.
+        secrets: Secrets that the code sees as environment variables; outside a cluster each comes from the variable
+            that it names.
+        cache: `auto` serves builds and runs that were done before; `override` does them again and keeps the new
+            outcome; `disable` neither reads nor writes.
+        agent_max_turns: Turns of an autonomous backend.
+        block_network: Whether the code has no network.
+        sandbox: Where the code runs: `bubblewrap`, `docker`, `process` (no isolation; only for code that you trust),
+            or `auto` for the first of the isolating ones that works here.
+        sample_privacy: `rows` shows the model statistics and example rows of the samples; `schema` only names, types
+            and counts, and takes the data's values out of what it is told of failures.
+        max_calls: Model calls that a generation may make; no limit if None.
+        max_tokens_total: Tokens, sent and received together, that a generation may use; no limit if None.
+        max_seconds: Wall time in seconds that a generation may take; no limit if None.
+        call_timeout: Deadline of one model call in seconds.
+        on_event: Is told what happens while a generation runs; see `flyteplugins.codegen.core.events`.
+
+    Raises:
+        InvalidRequestError: A setting can't be used.
+    """
+
+    def __post_init__(self) -> None:
+        _one_of("backend", self.backend, (*_BACKENDS, *_PLANNED_BACKENDS))
+        _one_of("sandbox", self.sandbox, RUNTIMES)
+        _one_of("cache", self.cache, CACHE_MODES)
+        _one_of("sample_privacy", self.sample_privacy, SAMPLE_PRIVACY)
+        for setting in ("name", "model"):
+            if not isinstance(getattr(self, setting), str) or not getattr(self, setting).strip():
+                raise InvalidRequestError(f"{setting} must be a text that is not empty.")
+        for setting, least in (("max_iterations", 1), ("max_sample_rows", 0), ("sandbox_retries", 0)):
+            if not isinstance(getattr(self, setting), int) or getattr(self, setting) < least:
+                raise InvalidRequestError(f"{setting} must be a whole number of at least {least}.")
+        for setting in ("timeout", "max_calls", "max_tokens_total", "max_seconds", "call_timeout"):
+            value = getattr(self, setting)
+            if value is not None and value <= 0:
+                raise InvalidRequestError(f"{setting} must be more than 0.")
+
+    @TwoFaced
+    async def generate(
+        self,
+        /,
+        prompt: str,
+        schema: str | None = None,
+        constraints: Sequence[str] | None = None,
+        samples: Mapping[str, File | pd.DataFrame] | None = None,
+        inputs: Mapping[str, type] | None = None,
+        outputs: Mapping[str, type] | None = None,
+        *,
+        input_examples: Mapping[str, Any] | None = None,
+    ) -> CodeGenEvalResult:
+        """Generate code for a request, test it in isolation, and repair it until it passes.
+
+        `agent.generate(...)` blocks; `await agent.generate.aio(...)` is the same, awaited. Both work inside Flyte
+        tasks, in plain scripts and in notebooks.
+
+        Args:
+            prompt: What the code is to do, in plain language.
+            schema: Free-form context about data formats or target structures.
+            constraints: Rules in plain language that the code must respect.
+            samples: Sample data by input name, as files (local or remote) or DataFrames. Each becomes an input of
+                type `File`.
+            inputs: Types of the inputs without a sample, by name: `str`, `int`, `float`, `bool`,
+                `datetime.datetime`, `datetime.timedelta` or `flyte.io.File`.
+            outputs: Types of the outputs by name, of the same types; None for code whose exit status is all.
+            input_examples: Values for inputs without a sample to try the code with; the model chooses where none is
+                given.
+
+        Returns:
+            The result; `success=False` carries the attempt that came furthest and, in `error`, the reason.
+
+        Raises:
+            UserError: Something in the request, the settings or this machine can't work; nothing was paid for.
+            CodegenError: The model failed before it answered once.
+        """
+        if self.backend in _PLANNED_BACKENDS:
+            raise InvalidRequestError(f"backend {self.backend!r} is not built yet. Use backend='litellm'.")
+        # Loaded here: importing the package costs next to nothing.
+        from flyteplugins.codegen.backends.opening import open_desk
+        from flyteplugins.codegen.backends.pipeline import generate
+        from flyteplugins.codegen.tasks.local_run import in_run
+
+        desk = await open_desk(
+            self,
+            prompt=prompt,
+            schema=schema,
+            constraints=constraints,
+            samples=samples,
+            inputs=inputs,
+            outputs=outputs,
+            input_examples=input_examples,
+        )
+        try:
+            return await in_run(lambda: generate(desk))
+        finally:
+            await desk.close()
+
+
+def _one_of(setting: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InvalidRequestError(f"{setting}={value!r} is unknown. Known: {', '.join(known)}.")

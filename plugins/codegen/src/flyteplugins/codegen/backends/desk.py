@@ -1,0 +1,336 @@
+"""Everything that works on one request: the model, the sandbox and the checks, with the words of the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flyte.io import File
+
+from flyteplugins.codegen.backends import answers
+from flyteplugins.codegen.backends.draft import Draft, Turn
+from flyteplugins.codegen.backends.messages import Messages
+from flyteplugins.codegen.checks.check import Bench, Subject, check
+from flyteplugins.codegen.checks.static import static_findings
+from flyteplugins.codegen.core.environment import EnvironmentSpec
+from flyteplugins.codegen.core.errors import AnswerCutOffError, CodegenError, EnvironmentBuildError, InvalidAnswerError
+from flyteplugins.codegen.core.events import AttemptFinished, EnvironmentReady, Event, StepStarted
+from flyteplugins.codegen.core.request import Request
+from flyteplugins.codegen.core.settings import Settings
+from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
+from flyteplugins.codegen.core.values import format_scalar
+from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Verdict
+from flyteplugins.codegen.data.constraints import ParsedConstraints
+from flyteplugins.codegen.models.model import Model
+from flyteplugins.codegen.models.step import A, Message, Step
+from flyteplugins.codegen.packages.distributions import detect_packages
+from flyteplugins.codegen.sandbox.contract import Limits
+from flyteplugins.codegen.tasks.executor import Environment, Executor
+from flyteplugins.codegen.tasks.files import pin_text
+
+TOOLS = ("numpy", "pandas", "pyarrow", "pytest")
+"""What the tests' own environment always has; the solution's environment has none of it unless it asks."""
+
+UNUSABLE = (InvalidAnswerError, AnswerCutOffError)
+"""A step that got no usable answer, also when asked again: the generation goes on without it."""
+
+_NO_CODE = CodeSolution(code="")
+
+
+@dataclass
+class Desk:
+    """What a backend works with; one generation has one desk.
+
+    Attributes:
+        request: What is asked.
+        settings: The agent's settings.
+        messages: What the model is told, by step.
+        model: The language model.
+        executor: Builds environments and runs jobs, as cached Flyte tasks.
+        isolation: The runtime that was chosen and why, in a line.
+        limits: What a check may use at most.
+        env: Environment variables of the program, secrets included.
+        python: Version of the interpreter, `major.minor`.
+        store: Folder of the pinned files.
+        emit: Takes the events.
+        latest: The newest draft, for a generation that ends before its first check.
+        attempt: The attempt that model calls belong to, counted from 1; 0 before the first.
+    """
+
+    request: Request
+    settings: Settings
+    messages: Messages
+    model: Model
+    executor: Executor
+    isolation: str
+    limits: Limits
+    env: Mapping[str, str]
+    python: str
+    store: Path
+    emit: Callable[[Event], None]
+    latest: Draft | None = None
+    attempt: int = 0
+    started: float = field(default_factory=time.monotonic)
+    _background: set[asyncio.Future[None]] = field(default_factory=set)
+
+    async def plan(self) -> CodePlan:
+        """Ask how the request is to be met."""
+        answer = await self._ask(answers.plan_step(), self.messages.plan())
+        # Download what the plan names while the code is being written; what is built in the end follows the code.
+        self.warm_up(self._planned_spec(answer))
+        plan = CodePlan.model_validate(answer.model_dump())
+        self.latest = Draft(plan, CodeSolution(code=""))
+        return plan
+
+    async def read_constraints(self) -> None:
+        """Turn the constraints that are about columns into data checks, in one call."""
+        if not self.request.constraints or not self.messages.profiles:
+            return
+        with contextlib.suppress(*UNUSABLE):  # the constraints are in force as text all the same
+            parsed = await self._ask(Step("constraints", ParsedConstraints), self.messages.constraints())
+            await self.messages.add_checks(parsed.checks)
+
+    async def write(self, plan: CodePlan) -> Draft:
+        """Ask for the code and, beside it and without seeing it, for the tests; build while the tests are written."""
+        if self.settings.skip_tests:
+            return Draft(plan, await self._write_code(plan))
+        solution, tests = await asyncio.gather(self._write_code(plan), self._write_tests(Draft(plan, _NO_CODE), None))
+        return dataclasses.replace(tests, solution=solution)
+
+    async def judge(self, draft: Draft, attempt: int) -> Turn:
+        """Build the draft's environment and check the draft in it."""
+        self.attempt, self.latest = attempt, draft
+        spec = self._spec(draft)
+        if findings := static_findings(draft.solution.code, self.request.contract):
+            return Turn(attempt, draft, _not_valid(findings), packages=spec.packages)
+        try:
+            environment = await self._build(spec, attempt)
+        except EnvironmentBuildError as error:
+            if not error.packages:
+                raise
+            return Turn(attempt, draft, _not_built(error), packages=spec.packages)
+        built = Turn(attempt, draft, Verdict(), environment.image, spec.packages, environment.lock)
+        if draft.tests is None:
+            passed = Check(name="the code is valid and its environment is built", passed=True)
+            return dataclasses.replace(built, verdict=Verdict(checks=(passed,)))
+        try:
+            tools = await self._build(self._tools_spec(draft), attempt)
+        except EnvironmentBuildError as error:
+            if not error.packages:
+                raise
+            return dataclasses.replace(built, verdict=_tests_not_built(error))
+        subject = Subject(
+            code=draft.solution.code,
+            tests=draft.tests,
+            contract=self.request.contract,
+            samples={**self.request.samples, **await self._example_files(draft.solution)},
+            examples={
+                name: text
+                for name, text in draft.solution.examples.items()
+                if name in self.request.contract.scalar_inputs
+            },
+            environment=environment,
+        )
+        verdict = await check(subject, self._bench(tools, attempt), proof=draft.proof)
+        return dataclasses.replace(built, verdict=verdict)
+
+    async def diagnose(self, draft: Draft, failure: Failure, earlier: Sequence[str]) -> ErrorDiagnosis:
+        """Ask which artefact is at fault; the answer must quote what decides it."""
+        step = answers.diagnosis_step(self.messages.deciding(draft.plan), failure.tests)
+        try:
+            return await self._ask(step, self.messages.diagnosis(draft, failure.message, earlier))
+        except UNUSABLE as error:
+            # The code is the artefact that is wrong most often, and the failure itself says how.
+            return ErrorDiagnosis(error_type="logic", reason=f"No diagnosis could be had: {error}")
+
+    async def rewrite_code(self, draft: Draft, problem: str) -> CodeSolution:
+        """Ask for the code again, with what is wrong with it; it stays as it is if no usable answer comes."""
+        step = answers.code_step("repair_code", self.request.contract, self._given())
+        try:
+            return self._solution(await self._ask(step, self.messages.repair_code(draft, problem)))
+        except UNUSABLE:
+            return draft.solution
+
+    async def rewrite_tests(self, draft: Draft, problem: str) -> Draft:
+        """Ask for the whole test module again; only for one that does not load."""
+        return await self._write_tests(draft, problem)
+
+    async def mend_tests(self, draft: Draft, problem: str, names: Collection[str]) -> Draft:
+        """Ask for other versions of the tests in `names`; all others stay as they are."""
+        step = answers.repair_tests_step(names)
+        try:
+            repaired = await self._ask(step, self.messages.repair_tests(draft, problem, names))
+        except UNUSABLE:
+            return draft
+        return dataclasses.replace(draft, tests=answers.with_repaired(draft.tests or "", repaired), proof=None)
+
+    async def more_tests(self, draft: Draft, problem: str) -> Draft:
+        """Ask for tests beside those that there are."""
+        tests = draft.tests or ""
+        step = answers.tests_step("more_tests", len(self.request.constraints), (), answers.test_names(tests))
+        try:
+            more = await self._ask(step, self.messages.more_tests(draft, problem))
+        except UNUSABLE:
+            return draft
+        coverage = dict(draft.coverage)
+        for number, names in answers.coverage_of(more).items():
+            coverage[number] = (*coverage.get(number, ()), *names)
+        return dataclasses.replace(
+            draft,
+            tests=answers.with_more(tests, more.code),
+            coverage=coverage,
+            test_packages=tuple(sorted({*draft.test_packages, *more.packages})),
+            proof=None,
+        )
+
+    def report(self, turn: Turn, diagnosis: ErrorDiagnosis | None) -> None:
+        """Tell that an attempt is judged, and what is changed next."""
+        self.emit(
+            AttemptFinished(
+                attempt=turn.attempt,
+                passed=turn.verdict.passed,
+                error_type=diagnosis.error_type if diagnosis else None,
+                reason=diagnosis.reason if diagnosis else "",
+                added_packages=tuple(diagnosis.packages) if diagnosis else (),
+            )
+        )
+
+    async def _ask(self, step: Step[A], messages: Sequence[Message]) -> A:
+        return await self.model.ask(step, messages, attempt=self.attempt)
+
+    async def _write_code(self, plan: CodePlan) -> CodeSolution:
+        step = answers.code_step("code", self.request.contract, self._given())
+        try:
+            solution = self._solution(await self._ask(step, self.messages.code(plan)))
+        except UNUSABLE:
+            return _NO_CODE  # the static checks say so, and it is asked for again as a repair
+        self.warm_up(self._spec(Draft(plan, solution)))
+        return solution
+
+    async def _write_tests(self, draft: Draft, problem: str | None) -> Draft:
+        backed = {check.constraint for check in self.messages.checks}
+        must_cover = [number for number in range(1, len(self.request.constraints) + 1) if number not in backed]
+        step = answers.tests_step("tests", len(self.request.constraints), must_cover)
+        try:
+            answer = await self._ask(step, self.messages.tests(draft.plan, must_cover, problem))
+        except UNUSABLE:
+            return dataclasses.replace(draft, tests=draft.tests or "")
+        return dataclasses.replace(
+            draft,
+            tests=answer.code,
+            coverage=answers.coverage_of(answer),
+            test_packages=tuple(answer.packages),
+            proof=None,
+        )
+
+    def _solution(self, answer: answers.CodeAnswer) -> CodeSolution:
+        examples = {example.name: example.value for example in answer.examples}
+        return CodeSolution(
+            code=answer.code,
+            packages=tuple(answer.packages),
+            system_packages=tuple(answer.system_packages),
+            examples={**examples, **self._given()},
+        )
+
+    def _given(self) -> dict[str, str]:
+        """Examples that the user gave, as text; they win over the model's."""
+        return {name: format_scalar(value) for name, value in self.request.input_examples.items()}
+
+    async def _example_files(self, solution: CodeSolution) -> dict[str, File]:
+        """A file for each File input without a sample: the user's, else one with the text that the model gave."""
+        files = dict(self.request.example_files)
+        for name in self.request.contract.files_without_sample:
+            if name not in files:
+                text = solution.examples.get(name, "")
+                files[name] = await asyncio.to_thread(pin_text, text, f"{name}.txt")
+        return files
+
+    def _spec(self, draft: Draft) -> EnvironmentSpec:
+        solution = draft.solution
+        packages = detect_packages(
+            solution.code, solution.packages, [*(self.settings.base_packages or []), *draft.added_packages]
+        )
+        system = {*solution.system_packages, *draft.added_system_packages}
+        if not self.executor.runtime.installs_system_packages:
+            # Most code runs without what a model lists here; if it does not, the run says what is missing.
+            system = set()
+        return EnvironmentSpec(python=self.python, packages=packages, system_packages=tuple(sorted(system)))
+
+    def _planned_spec(self, plan: CodePlan) -> EnvironmentSpec:
+        base = [*(self.settings.base_packages or []), *plan.packages]
+        return EnvironmentSpec(python=self.python, packages=detect_packages("", (), base))
+
+    def _tools_spec(self, draft: Draft | None = None) -> EnvironmentSpec:
+        code, suggested = (draft.tests or "", draft.test_packages) if draft else ("", ())
+        return EnvironmentSpec(python=self.python, packages=detect_packages(code, suggested, TOOLS))
+
+    async def _build(self, spec: EnvironmentSpec, attempt: int) -> Environment:
+        self.emit(StepStarted(attempt=attempt, step="environment"))
+        environment = await self.executor.build(spec)
+        self.emit(
+            EnvironmentReady(
+                attempt=attempt, image=environment.image, packages=spec.packages, seconds=environment.seconds
+            )
+        )
+        return environment
+
+    def warm_up_tools(self) -> None:
+        """Build what the tests will need, while the model plans."""
+        self.warm_up(self._tools_spec())
+
+    def warm_up(self, *specs: EnvironmentSpec) -> None:
+        """Build environments behind the model's back; a failure shows when the environment is really needed."""
+        for spec in specs:
+            task = asyncio.ensure_future(self._quietly(spec))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def _quietly(self, spec: EnvironmentSpec) -> None:
+        with contextlib.suppress(CodegenError):
+            await self.executor.build(spec)
+
+    async def close(self) -> None:
+        """End what still builds; what is half-built is not kept."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    def _bench(self, tools: Environment, attempt: int) -> Bench:
+        return Bench(
+            executor=self.executor,
+            tools=tools,
+            limits=self.limits,
+            env=self.env,
+            network=not self.settings.block_network,
+            store=self.store,
+            on_event=self.emit,
+            attempt=attempt,
+        )
+
+
+def _not_valid(findings: Sequence[str]) -> Verdict:
+    message = "The code breaks the script's contract:\n" + "\n".join(f"- {finding}" for finding in findings)
+    check = Check(name="the code keeps the script's contract", passed=False, detail="; ".join(findings))
+    return Verdict(
+        checks=(check,), failure=Failure(stage="static", message=message, signature=message, error_type="logic")
+    )
+
+
+def _tests_not_built(error: EnvironmentBuildError) -> Verdict:
+    message = f"The environment of the tests can't be built: {error}\nImport nothing but what there is."
+    signature = f"tests' environment: {', '.join(error.packages)}"
+    return Verdict(failure=Failure(stage="tests", message=message, signature=signature, error_type="test_error"))
+
+
+def _not_built(error: EnvironmentBuildError) -> Verdict:
+    message = f"The environment can't be built: {error}\nUse other packages, or write the part that needs them by other means."
+    check = Check(name="the environment builds", passed=False, detail=str(error))
+    signature = f"environment: {', '.join(error.packages)}"
+    return Verdict(
+        checks=(check,), failure=Failure(stage="environment", message=message, signature=signature, error_type="logic")
+    )

@@ -1,0 +1,126 @@
+"""What the model is told, step by step. The part that all steps share comes first and is the same bytes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flyteplugins.codegen.backends.draft import Draft
+from flyteplugins.codegen.core.request import Request
+from flyteplugins.codegen.core.settings import Settings
+from flyteplugins.codegen.core.solution import CodePlan
+from flyteplugins.codegen.data.constraints import ParsedCheck
+from flyteplugins.codegen.data.profile import Profile
+from flyteplugins.codegen.models.step import Message
+from flyteplugins.codegen.prompts import render
+
+
+@dataclass
+class Messages:
+    """The messages of each step of one request.
+
+    Attributes:
+        request: What is asked.
+        settings: `system_prompt` replaces role and conventions; the contract and the answer rules always follow.
+        profiles: What is known of the samples.
+        data_context: The same as text.
+        redact: Takes the values of the data out of a text; leaves it as it is unless the samples are private.
+        schemas: Pandera schema by sample.
+        checks: Data checks read from the constraints.
+        check_notes: For each of them its label and what the sample says of it.
+        dropped: Checks that the model gave and that can't be used, and why.
+    """
+
+    request: Request
+    settings: Settings
+    profiles: Mapping[str, Profile]
+    data_context: str
+    redact: Callable[[str], str]
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    checks: tuple[ParsedCheck, ...] = ()
+    check_notes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def plan(self) -> list[Message]:
+        """Ask for the plan."""
+        return self._messages(render("plan"))
+
+    def constraints(self) -> list[Message]:
+        """Ask for the constraints as data checks."""
+        return self._messages(render("constraints"))
+
+    def code(self, plan: CodePlan) -> list[Message]:
+        """Ask for the code."""
+        return self._messages(render("code", plan=plan, examples=self._examples(), data=self._data()))
+
+    def tests(self, plan: CodePlan, must_cover: Collection[int], problem: str | None) -> list[Message]:
+        """Ask for the tests; `problem` says why an earlier module is asked for again."""
+        text = render("tests", plan=plan, must_cover=list(must_cover), data=self._data(), problem=problem)
+        return self._messages(text)
+
+    def diagnosis(self, draft: Draft, failure: str, earlier: Sequence[str]) -> list[Message]:
+        """Ask which artefact is at fault."""
+        text = render(
+            "diagnosis",
+            plan=draft.plan,
+            code=draft.solution.code,
+            tests=draft.tests,
+            failure=self.redact(failure),
+            earlier=[self.redact(line) for line in earlier],
+        )
+        return self._messages(text)
+
+    def repair_code(self, draft: Draft, problem: str) -> list[Message]:
+        """Ask for the code again."""
+        text = render(
+            "repair_code",
+            plan=draft.plan,
+            code=draft.solution.code,
+            problem=self.redact(problem),
+            examples=self._examples(),
+        )
+        return self._messages(text)
+
+    def repair_tests(self, draft: Draft, problem: str, names: Collection[str]) -> list[Message]:
+        """Ask for other versions of the tests in `names`."""
+        text = render(
+            "repair_tests", plan=draft.plan, tests=draft.tests, problem=self.redact(problem), names=sorted(names)
+        )
+        return self._messages(text)
+
+    def more_tests(self, draft: Draft, problem: str) -> list[Message]:
+        """Ask for tests beside those that there are."""
+        text = render("more_tests", plan=draft.plan, tests=draft.tests, problem=self.redact(problem))
+        return self._messages(text)
+
+    def deciding(self, plan: CodePlan) -> str:
+        """The texts that may decide who is right."""
+        return "\n".join(
+            [self.request.prompt, *self.request.constraints, self.request.schema or "", plan.description, plan.approach]
+        )
+
+    def _messages(self, step: str) -> list[Message]:
+        role = self.settings.system_prompt or render("conventions")
+        shared = render(
+            "request",
+            prompt=self.request.prompt,
+            contract=self.request.contract,
+            schema=self.request.schema,
+            constraints=self.request.constraints,
+            data_context=self.data_context,
+        )
+        return [
+            {"role": "system", "content": f"{role}\n\n{render('contract')}"},
+            {"role": "user", "content": f"{shared}\n\n{step}"},
+        ]
+
+    def _examples(self) -> list[str]:
+        contract, given = self.request.contract, self.request.input_examples
+        return [
+            f"{name} ({'the content of a small text file' if kind == 'File' else kind})"
+            for name, kind in contract.inputs.items()
+            if name not in contract.samples and name not in given
+        ]
+
+    def _data(self) -> str:
+        return render("data_checks", schemas=self.schemas, notes=self.check_notes)

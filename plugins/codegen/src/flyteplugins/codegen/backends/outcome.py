@@ -1,0 +1,166 @@
+"""From the attempts of a generation to the result that the user gets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import flyte
+
+from flyteplugins.codegen.backends.answers import test_names
+from flyteplugins.codegen.backends.desk import Desk
+from flyteplugins.codegen.backends.draft import Turn, best_of
+from flyteplugins.codegen.core.contract import VALUE_TYPES
+from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
+from flyteplugins.codegen.core.result import CodeGenEvalResult, RunDefaults, SecretName
+from flyteplugins.codegen.core.settings import Settings
+from flyteplugins.codegen.data.constraints import constraint_check_label
+
+_NO_DRAFT: Final = "No code came out of it."
+
+
+def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGenEvalResult:
+    """The result of a generation.
+
+    Args:
+        desk: The desk of the generation.
+        turns: Its attempts.
+        stopped: Why it ended before the last attempt, or None.
+
+    Returns:
+        The result of the attempt that came furthest; successful if that one passed, whatever happened afterwards.
+    """
+    best = best_of(list(turns))
+    success = best is not None and best.verdict.passed
+    usage, contract = desk.model.usage, desk.request.contract
+    draft, verdict = (best.draft, best.verdict) if best else (desk.latest, None)
+    suite = verdict.suite if verdict else None
+    solution = draft.solution if draft and draft.solution.code else None
+    return CodeGenEvalResult(
+        success=success,
+        solution=solution,
+        tests=draft.tests if draft else None,
+        output=suite.output if suite else (verdict.output if verdict else ""),
+        exit_code=suite.exit_code if suite else (0 if success else -1),
+        error=None if success else _error(best, turns, stopped),
+        attempts=len(turns),
+        image=best.image if best else "",
+        detected_packages=list(best.packages) if best else [],
+        detected_system_packages=list(_system_packages(best)),
+        generated_schemas=dict(desk.messages.schemas) or None,
+        data_context=desk.messages.data_context or None,
+        original_samples=dict(desk.request.samples) or None,
+        total_input_tokens=usage.input_tokens,
+        total_output_tokens=usage.output_tokens,
+        conversation_history=list(desk.model.history),
+        plan=draft.plan if draft else None,
+        declared_inputs={name: VALUE_TYPES[kind] for name, kind in contract.inputs.items()},
+        declared_outputs={name: VALUE_TYPES[kind] for name, kind in contract.outputs.items()},
+        input_examples=dict(solution.examples) if solution else {},
+        lock=best.lock if best else None,
+        receipt=_receipt(desk, best),
+        defaults=defaults_of(desk.settings),
+    )
+
+
+def defaults_of(settings: Settings) -> RunDefaults:
+    """The settings that `run()` and `as_task()` fall back on."""
+    resources = settings.resources or flyte.Resources()
+    return RunDefaults(
+        name=settings.name,
+        sandbox=settings.sandbox,
+        block_network=settings.block_network,
+        cpu=None if resources.cpu is None else _upper(resources.cpu),
+        memory=None if resources.memory is None else _upper(resources.memory),
+        retries=settings.sandbox_retries,
+        timeout=settings.timeout,
+        env_vars=dict(settings.env_vars or {}),
+        secrets=[
+            SecretName(key=secret.key, group=secret.group, as_env_var=secret.as_env_var)
+            for secret in settings.secrets or []
+        ],
+        cache=settings.cache,
+    )
+
+
+def _error(best: Turn | None, turns: Sequence[Turn], stopped: str | None) -> str:
+    failure = best.verdict.failure if best else None
+    if stopped and not failure:
+        return stopped if turns else f"{stopped} {_NO_DRAFT}"
+    if failure is None:
+        return _NO_DRAFT
+    parts = [
+        f"No attempt of {len(turns)} passed. The best, attempt {best.attempt if best else 0}, failed at {_AT[failure.stage]}:"
+    ]
+    parts.append(failure.message)
+    if stopped and failure.message not in stopped:
+        parts.append(stopped)
+    elif stopped:
+        parts.insert(0, stopped.splitlines()[0])
+    return "\n".join(parts)
+
+
+_AT: Final = {
+    "static": "the script's contract",
+    "environment": "its environment",
+    "contract": "the run on the samples",
+    "tests": "its tests",
+    "suite": "the proof that its tests can fail",
+}
+
+
+def _receipt(desk: Desk, best: Turn | None) -> Receipt:
+    verdict, usage = (best.verdict if best else None), desk.model.usage
+    tests = test_names(best.draft.tests) if best and best.draft.tests else ()
+    constraints = [_backing(desk, best, number) for number in range(1, len(desk.request.constraints) + 1)]
+    warnings = (
+        [f"{check.name}: {check.detail}" for check in verdict.checks if check.advisory and not check.passed]
+        if verdict
+        else []
+    )
+    return Receipt(
+        isolation=desk.isolation,
+        checks=list(verdict.checks) if verdict else [],
+        constraints=constraints,
+        tests=len(verdict.suite.cases) if verdict and verdict.suite else len(tests),
+        proof=verdict.proof if verdict else None,
+        lock=best.lock.key if best and best.lock else "",
+        calls=usage.calls,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost=usage.cost,
+        seconds=time.monotonic() - desk.started,
+        not_checked=_not_checked(desk, constraints),
+        warnings=[*desk.messages.dropped, *warnings],
+    )
+
+
+def _backing(desk: Desk, best: Turn | None, number: int) -> ConstraintBacking:
+    tests = set(test_names(best.draft.tests)) if best and best.draft.tests else set()
+    named = best.draft.coverage.get(number, ()) if best else ()
+    return ConstraintBacking(
+        constraint=desk.request.constraints[number - 1],
+        checks=[constraint_check_label(check) for check in desk.messages.checks if check.constraint == number],
+        tests=[name for name in named if name in tests],
+    )
+
+
+def _not_checked(desk: Desk, constraints: Sequence[ConstraintBacking]) -> list[str]:
+    left = [f"Nothing stands behind the constraint: {row.constraint}" for row in constraints if not row.backed]
+    if desk.settings.skip_tests:
+        left.append("The code was never run: skip_tests=True.")
+    if not desk.request.samples:
+        left.append("There was no sample data: the tests saw only data that they made themselves.")
+    if "process" in desk.isolation.split(":")[0]:
+        left.append("Nothing isolated the code from this machine.")
+    return left
+
+
+def _system_packages(best: Turn | None) -> tuple[str, ...]:
+    return best.draft.solution.system_packages if best else ()
+
+
+def _upper(amount: object) -> str:
+    # Flyte takes a single amount or a range (request, limit); the limit is what a sandbox holds the program to.
+    return str(amount[-1]) if isinstance(amount, (tuple, list)) else str(amount)

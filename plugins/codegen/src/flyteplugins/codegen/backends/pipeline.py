@@ -1,0 +1,53 @@
+"""The fixed pipeline (`backend="litellm"`): plan, code beside tests, environment, checks, diagnosis, until it passes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from flyteplugins.codegen.backends.desk import Desk
+from flyteplugins.codegen.backends.draft import Turn
+from flyteplugins.codegen.backends.outcome import result_of
+from flyteplugins.codegen.backends.repair import diagnose, give_up_reason, open_advice, repair
+from flyteplugins.codegen.core.errors import BudgetExceededError, InfrastructureError, ModelError
+from flyteplugins.codegen.core.result import CodeGenEvalResult
+
+
+async def generate(desk: Desk) -> CodeGenEvalResult:
+    """Run the pipeline for the request on the desk.
+
+    Args:
+        desk: The checked request and everything that works on it.
+
+    Returns:
+        The result; `success=False` carries the attempt that came furthest and the reason.
+
+    Raises:
+        CodegenError: The model failed before it answered once, so there is nothing to hand back.
+    """
+    turns: list[Turn] = []
+    try:
+        reason = await _attempts(desk, turns)
+    except (ModelError, BudgetExceededError, InfrastructureError) as error:
+        # What is paid for is handed back; where nothing was, the error says more than an empty result.
+        if not desk.model.usage.calls and not turns:
+            raise
+        reason = str(error)
+    return result_of(desk, turns, reason)
+
+
+async def _attempts(desk: Desk, turns: list[Turn]) -> str | None:
+    """Add a turn for each attempt; return why it stopped, or None where the last word is in the turns."""
+    plan, _ = await asyncio.gather(desk.plan(), desk.read_constraints())
+    draft = await desk.write(plan)
+    for attempt in range(1, desk.settings.max_iterations + 1):
+        turn = await desk.judge(draft, attempt)
+        turns.append(turn)
+        if (turn.verdict.passed and not open_advice(turn)) or attempt == desk.settings.max_iterations:
+            break
+        if reason := give_up_reason(turns):
+            return reason
+        diagnosis = await diagnose(desk, turns)
+        desk.report(turn, diagnosis)
+        draft = await repair(desk, turn, diagnosis)
+    desk.report(turn, None)
+    return None
