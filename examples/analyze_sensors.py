@@ -51,7 +51,7 @@ temperature, mean humidity, and count warnings. Output a summary CSV.""",
 if __name__ == "__main__":
     from pathlib import Path
 
-    readings = pd.read_csv(Path(__file__).parent / "data" / "sensors.csv")
+    readings = pd.read_csv(Path(__file__).parent / "data" / "readings.csv")
     run = flyte.with_runcontext(mode="local").run(analyze_sensors, sensor_df=readings)
     report, total_anomalies = run.outputs()
     print("total_anomalies:", total_anomalies)

@@ -15,15 +15,15 @@ if __name__ == "__main__":
         raise SystemExit(f"usage: {sys.argv[0]} ADDRESS MODEL")
     address, model = sys.argv[1:]
     agent = AutoCoderAgent(
-        name="sales-by-region",
+        name="sales-by-product",
         model=f"openai/{model}",
         api_base=address,
         sample_privacy="schema",  # the model sees names, types and null counts, and no value
     )
     result = agent.generate(
-        "Write the revenue by region as a CSV with the columns region and revenue, largest first.",
+        "Write the revenue by product as a CSV with the columns product and revenue, largest first.",
         samples={"sales": File(path=str(Path(__file__).parent / "data" / "sales.csv"))},
-        outputs={"by_region": File},
+        outputs={"by_product": File},
     )
     if not result.success:
         raise SystemExit(result.error)
