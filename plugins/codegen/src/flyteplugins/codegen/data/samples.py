@@ -1,0 +1,216 @@
+"""Taking in what a user gives: each sample becomes a local file whose content can't change any more."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flyte.io import File
+
+from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
+from flyteplugins.codegen.data.tables import UnreadableTableError, batches, lay_out
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CHUNK_BYTES = 1 << 20
+
+
+async def take_in(samples: Mapping[str, File | pd.DataFrame | str | Path] | None, store: Path) -> dict[str, File]:
+    """Copy each sample into the store and check that it can be read.
+
+    Args:
+        samples: Files (local or remote), local paths or DataFrames, by sample name.
+        store: Folder of the stored files; made if it does not exist.
+
+    Returns:
+        By sample name, a file at `<store>/<sha256>/<file name>` with the hex SHA-256 of its content as `hash`. The
+        same content under the same file name is stored once, read-only.
+
+    Raises:
+        InvalidRequestError: A sample is missing, a folder, unreadable, empty, has no columns or rows, or does not
+            parse as the format that its name says.
+    """
+    taken = {}
+    for name, sample in (samples or {}).items():
+        label = f"sample {name!r}"
+        try:
+            if _is_frame(sample):
+                taken[name] = await asyncio.to_thread(_store_frame, sample, f"{name}.csv", store, label)
+            else:
+                taken[name] = await _store_file(sample, store, label)
+            await asyncio.to_thread(_check_content, Path(taken[name].path), label)
+        except InvalidInputError as error:
+            raise InvalidRequestError(str(error)) from error.__cause__
+    return taken
+
+
+async def take_in_file(file: File | pd.DataFrame | str | Path, store: Path, name: str = "input") -> File:
+    """Copy one input into the store, as `take_in` does, without looking into it.
+
+    Args:
+        file: A file (local or remote), a local path or a DataFrame.
+        store: Folder of the stored files; made if it does not exist.
+        name: Name of the input, for errors and for the file name of a DataFrame.
+
+    Returns:
+        The stored file with its hash.
+
+    Raises:
+        InvalidInputError: The input is missing, a folder, unreadable or a DataFrame without columns.
+    """
+    label = f"input {name!r}"
+    if _is_frame(file):
+        return await asyncio.to_thread(_store_frame, file, f"{name}.csv", store, label)
+    return await _store_file(file, store, label)
+
+
+def render_frame(frame: pd.DataFrame) -> str:
+    """A DataFrame as CSV text: the same frame, the same text.
+
+    A default index is left out; any other becomes columns. Column names become text; levels of a column MultiIndex
+    are joined by an underscore.
+    """
+    import pandas as pd
+
+    plain = frame.copy(deep=False)
+    if isinstance(plain.columns, pd.MultiIndex):
+        plain.columns = pd.Index(["_".join(str(level) for level in column) for column in plain.columns])
+    else:
+        plain.columns = pd.Index([str(column) for column in plain.columns])
+    index = plain.index
+    default = isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1 and index.name is None
+    if not default:
+        names: list[str] = []
+        for level, given in enumerate(index.names):
+            wanted = str(given) if given is not None else ("index" if index.nlevels == 1 else f"level_{level}")
+            while wanted in plain.columns or wanted in names:
+                wanted += "_index"
+            names.append(wanted)
+        plain.index = index.set_names(names)
+        plain = plain.reset_index()
+    return str(plain.to_csv(index=False, lineterminator="\n"))
+
+
+def _is_frame(value: object) -> bool:
+    # A module name is enough to know, and does not import pandas for those who pass files.
+    return any(base.__name__ == "DataFrame" and base.__module__.startswith("pandas") for base in type(value).__mro__)
+
+
+def _store_frame(frame: Any, file_name: str, store: Path, label: str) -> File:
+    if not len(frame.columns):
+        raise InvalidInputError(f"{label} is a DataFrame without columns. Pass one that has columns and rows.")
+    with tempfile.TemporaryDirectory(dir=_folder(store), prefix=".in-") as folder:
+        path = Path(folder) / file_name
+        path.write_text(render_frame(frame), encoding="utf-8", newline="")
+        return _store_path(path, file_name, store, label)
+
+
+async def _store_file(file: object, store: Path, label: str) -> File:
+    if isinstance(file, (str, Path)):
+        location, file_name = str(file), ""
+    elif isinstance(file, File):
+        location, file_name = file.path, file.name or ""
+    else:
+        raise InvalidInputError(
+            f"{label} is a {type(file).__name__}. Pass a flyte.io.File, a path or a pandas DataFrame."
+        )
+    location = location.removeprefix("file://")
+    file_name = _file_name(file_name, location)
+    if "://" not in location:
+        return await asyncio.to_thread(_store_path, Path(location), file_name, store, label)
+    remote = file if isinstance(file, File) else File(path=location)
+    folder = await asyncio.to_thread(_folder, store)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".in-") as temporary:
+        try:
+            path = await remote.download(str(Path(temporary) / file_name))
+        except Exception as error:  # each storage backend raises errors of its own
+            raise InvalidInputError(
+                f"{label} can't be read from {location}: {type(error).__name__}: {error}. Check the address and the "
+                "permissions."
+            ) from error
+        return await asyncio.to_thread(_store_path, Path(path), file_name, store, label)
+
+
+def _file_name(given: str, location: str) -> str:
+    """The name that the file keeps; its extension says how to read it."""
+    original = location.rstrip("/").rsplit("/", 1)[-1]
+    name = given.replace("\0", "").rstrip("/").rsplit("/", 1)[-1]
+    if name in {"", ".", ".."} or (not Path(name).suffix and Path(original).suffix):
+        name = original
+    return name if name not in {"", ".", ".."} else "data"
+
+
+def _store_path(path: Path, file_name: str, store: Path, label: str) -> File:
+    path = path.expanduser()
+    _check_path(path, label)
+    try:
+        stored = store / _digest(path) / file_name
+        if not (stored.is_file() and stored.stat().st_size == path.stat().st_size):
+            stored = _copy(path, file_name, store)
+    except OSError as error:
+        raise InvalidInputError(f"{label}: {path} can't be read: {error.strerror}. Check its permissions.") from error
+    return File(path=str(stored), name=file_name, hash=stored.parent.name)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _copy(path: Path, file_name: str, store: Path) -> Path:
+    """Copy a file into the store under the hash of what was copied: the source may change meanwhile."""
+    digest = hashlib.sha256()
+    handle, temporary = tempfile.mkstemp(dir=_folder(store), prefix=".in-")
+    try:
+        with os.fdopen(handle, "wb") as target, path.open("rb") as source:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                target.write(chunk)
+        Path(temporary).chmod(0o444)
+        stored = store / digest.hexdigest() / file_name
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        Path(temporary).replace(stored)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return stored
+
+
+def _folder(store: Path) -> Path:
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return store
+
+
+def _check_path(path: Path, label: str) -> None:
+    try:
+        if path.is_dir():
+            raise InvalidInputError(f"{label}: {path} is a folder. Pass a file.")
+        if not path.exists():
+            raise InvalidInputError(f"{label}: there is no file {path}. Check the path.")
+        if not path.is_file():
+            raise InvalidInputError(f"{label}: {path} is no regular file. Pass a file.")
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{label}: {str(path)[:200]!r} is no usable path: {error}. Pass a file.") from error
+
+
+def _check_content(path: Path, label: str) -> None:
+    """Refuse what no code can be generated from; reads the beginning of the table only."""
+    if not path.stat().st_size:
+        raise InvalidInputError(f"{label}: {path.name} is empty. Pass a file with data.")
+    try:
+        layout = lay_out(path)
+        if layout.tabular and not any(len(arrays[0]) for arrays in batches(layout) if arrays):
+            what = "has no rows" if layout.names else "has no columns"
+            raise InvalidInputError(f"{label}: {path.name} {what}. Pass a sample with at least one row of data.")
+    except UnreadableTableError as error:
+        raise InvalidInputError(
+            f"{label}: {path.name} can't be used: {error}. Repair the file, or give it the extension of its format."
+        ) from error
