@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import types
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
@@ -75,6 +76,4 @@ class TwoFaced(Generic[S, P, R]):
     def __get__(self, instance: S | None, owner: type[S]) -> TwoFaced[S, P, R] | BoundTwoFaced[P, R]:
         if instance is None:
             return self
-        bound: Callable[P, Coroutine[Any, Any, R]] = functools.partial(self._function, instance)
-        functools.update_wrapper(bound, self._function)
-        return BoundTwoFaced(bound)
+        return BoundTwoFaced(types.MethodType(self._function, instance))
