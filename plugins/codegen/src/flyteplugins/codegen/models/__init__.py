@@ -2,6 +2,7 @@
 
 from flyteplugins.codegen.models.budget import Budget
 from flyteplugins.codegen.models.completion import Completion, Provider
+from flyteplugins.codegen.models.estimate import Estimate, estimate
 from flyteplugins.codegen.models.model import Model, Usage
 from flyteplugins.codegen.models.provider import provider_for
 from flyteplugins.codegen.models.step import Message, Step
@@ -10,12 +11,14 @@ from flyteplugins.codegen.models.transcript import Transcript, transcript_of
 __all__ = [
     "Budget",
     "Completion",
+    "Estimate",
     "Message",
     "Model",
     "Provider",
     "Step",
     "Transcript",
     "Usage",
+    "estimate",
     "provider_for",
     "transcript_of",
 ]

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 _IMPORT_SETTINGS: Final = {
@@ -16,6 +16,8 @@ _IMPORT_SETTINGS: Final = {
     # Else litellm looks for a file `.env` and puts what is in it into the environment of this process, keys and
     # endpoints among them.
     "LITELLM_MODE": "PRODUCTION",
+    # Else litellm fetches a list of Anthropic's beta headers at the first call.
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
 }
 _LOCK = threading.Lock()
 
@@ -27,9 +29,16 @@ def litellm() -> Any:
             return sys.modules["litellm"]
         with _environment(_IMPORT_SETTINGS):
             module = importlib.import_module("litellm")
+            _load_beta_headers()
         # Else litellm prints an advertisement to standard output whenever a call fails, where `--json` output goes.
         module.suppress_debug_info = True  # type: ignore[attr-defined] # litellm's own switch; not typed here
         return module
+
+
+def _load_beta_headers() -> None:
+    # Read now, from the copy in the package, it is kept for the life of the process.
+    with suppress(ImportError, AttributeError):  # versions of litellm without the list
+        importlib.import_module("litellm.anthropic_beta_headers_manager").get_provider_name("anthropic")
 
 
 @contextmanager

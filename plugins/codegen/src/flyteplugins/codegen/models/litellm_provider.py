@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from flyteplugins.codegen.core.errors import (
 from flyteplugins.codegen.models.answer import strict_schema
 from flyteplugins.codegen.models.completion import Completion
 from flyteplugins.codegen.models.credentials import Credentials
+from flyteplugins.codegen.models.estimate import count_tokens
 from flyteplugins.codegen.models.lazy_litellm import litellm
 from flyteplugins.codegen.models.step import Message
 
@@ -27,6 +29,9 @@ _RETRIED: Final = frozenset({408, 409, 429})
 
 _REFUSED: Final = frozenset({401, 402, 403, 404})
 _SHOWN_CHARACTERS: Final = 400
+
+_LITELLM_PREFIX = re.compile(r"\Alitellm\.\w+: (?:[\w ]+Error: )?(?:\w+Exception - )?")
+"""What litellm puts before the endpoint's own words."""
 
 
 @dataclass(frozen=True)
@@ -126,15 +131,17 @@ class LiteLLMProvider:
                 response = await self._with_retries(
                     module, step, key, messages, {"response_format": {"type": "json_schema", "json_schema": form}}
                 )
-                return self._completion(module, response, time.monotonic() - started)
+                return self._completion(module, response, messages, time.monotonic() - started)
             except _RequestRefusedError:
-                self._takes_schema = False
+                pass
         asked = messages if schema is None else _with_schema(messages, schema)
         try:
             response = await self._with_retries(module, step, key, asked, {})
         except _RequestRefusedError as error:
             raise ModelRefusedError(str(error)) from None
-        return self._completion(module, response, time.monotonic() - started)
+        if schema is not None:
+            self._takes_schema = False
+        return self._completion(module, response, asked, time.monotonic() - started)
 
     async def _with_retries(
         self, module: Any, step: str, key: str | None, messages: Sequence[Message], form: dict[str, Any]
@@ -211,26 +218,30 @@ class LiteLLMProvider:
         asked = _retry_after(error)
         return ModelUnavailableError(
             f"The model {self.model} at {self._credentials.where()} gave no answer to the step {step!r} after {tried} "
-            f"{'try' if tried == 1 else 'tries'}; last (status {_status(error)}): {self._said(error)} "
+            f"{'try' if tried == 1 else 'tries'}; last{_shown_status(error)}: {self._said(error)} "
             + (f"It asks to wait {asked:.0f} s. " if asked else "")
             + "Check that the endpoint is up and its limits, and generate again."
         )
 
     def _said(self, error: Exception) -> str:
-        text = self._credentials.hide(" ".join(str(error).split()))
+        text = self._credentials.hide(_LITELLM_PREFIX.sub("", " ".join(str(error).split())))
         text = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
         return text if text.endswith(".") else text + "."
 
-    def _completion(self, module: Any, response: Any, seconds: float) -> Completion:
+    def _completion(self, module: Any, response: Any, messages: Sequence[Message], seconds: float) -> Completion:
         choice = response.choices[0] if response.choices else None
         text, finish_reason = ("", "stop") if choice is None else _text_and_reason(choice)
         usage = getattr(response, "usage", None)
+        sent = int(getattr(usage, "prompt_tokens", 0) or 0)
+        received = int(getattr(usage, "completion_tokens", 0) or 0)
+        reported = bool(sent or received)
         return Completion(
             text=text,
             finish_reason=finish_reason,
-            input_tokens=int(getattr(usage, "prompt_tokens", 0) or 0),
-            output_tokens=int(getattr(usage, "completion_tokens", 0) or 0),
-            cost=_cost(module, response, self.model),
+            # A budget of tokens should hold for endpoints too that do not count them.
+            input_tokens=sent if reported else count_tokens("\n".join(message["content"] for message in messages)),
+            output_tokens=received if reported else count_tokens(text),
+            cost=_cost(module, response, self.model) if reported else None,
             seconds=seconds,
             model=str(response.model or self.model),
         )
@@ -265,10 +276,15 @@ def _text_and_reason(choice: Any) -> tuple[str, str]:
 
 def _cost(module: Any, response: Any, model: str) -> float | None:
     try:
-        return float(module.completion_cost(completion_response=response, model=model))
+        return round(float(module.completion_cost(completion_response=response, model=model)), 10)
     except Exception:
         # litellm raises where it has no price for the model; which error differs from version to version.
         return None
+
+
+def _shown_status(error: Exception) -> str:
+    """The status, where the endpoint sent one: litellm makes up a 500 for whatever else goes wrong."""
+    return f" (status {_status(error)})" if _headers(error) else ""
 
 
 def _status(error: Exception) -> int:
@@ -281,10 +297,12 @@ def _status(error: Exception) -> int:
 
 def _retry_after(error: Exception) -> float | None:
     """What the header `retry-after` asks for, in seconds; a date there is as good as nothing."""
-    headers = getattr(error, "litellm_response_headers", None) or getattr(
-        getattr(error, "response", None), "headers", None
-    )
     try:
-        return max(0.0, float(headers["retry-after"])) if headers else None
-    except (KeyError, TypeError, ValueError):
+        return max(0.0, float(_headers(error)["retry-after"]))
+    except (KeyError, ValueError):
         return None
+
+
+def _headers(error: Exception) -> Mapping[str, str]:
+    headers: Mapping[str, str] | None = getattr(error, "litellm_response_headers", None)
+    return headers or {}

@@ -114,8 +114,9 @@ class Model:
             except BadAnswerError as error:
                 if last:
                     raise _unusable(step.name, completion, error) from None
-                new = _ask_again(completion, error, schema)
-                conversation = [*conversation, *new]
+                conversation = [*conversation, *_ask_again(completion, error, schema)]
+                # The answer that it quotes is in the history already.
+                new = conversation[-1:]
         self._on_event(
             ModelAnswered(
                 attempt, step.name, spent.input_tokens, spent.output_tokens, spent.cost, time.monotonic() - started
@@ -134,18 +135,13 @@ class Model:
         self.budget.start_call()
         self._calls += 1
         call = self._calls
-        # The answer that is quoted in a second question is in the history already.
-        self.history += [
-            {"call": call, "step": step, "attempt": attempt, **message}
-            for message in new
-            if message["role"] != "assistant" or new is messages
-        ]
+        self.history += [{"call": call, "step": step, "attempt": attempt, **message} for message in new]
         try:
             completion = await asyncio.wait_for(
                 _traced_call(self.provider, step, messages, schema), self.budget.seconds_left
             )
         except asyncio.TimeoutError:
-            raise self.budget.exceeded(f"max_seconds={self.budget.max_seconds}") from None
+            raise self.budget.exceeded(f"max_seconds={self.budget.max_seconds:g}") from None
         self.budget.spend(completion.input_tokens + completion.output_tokens)
         self.usage = self.usage.plus(completion)
         entry = Entry.of(step, attempt, messages, completion)
@@ -164,6 +160,8 @@ async def _traced_call(
         completion = await provider.complete(asked["step"], asked["messages"], asked["schema"], asked["step"])
         return json.dumps(asdict(completion))
 
+    # Flyte shows a trace under the name of its function.
+    ask_model.__name__ = f"ask_{step}"
     # The request is the trace's key, so it says everything that decides the answer, and no secret.
     request = {"step": step, "model": provider.model, "messages": list(messages), "schema": schema}
     answer: str = await flyte.trace(ask_model)(json.dumps(request, sort_keys=True))
