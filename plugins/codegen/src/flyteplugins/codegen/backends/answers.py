@@ -134,8 +134,8 @@ def code_step(name: str, contract: Contract, given: Collection[str]) -> Step[Cod
     return Step(name, _validated("CodeAnswer", CodeAnswer, examples_fit))
 
 
-def tests_step(
-    name: str, constraints: int, must_cover: Collection[int], taken: Collection[str] = ()
+def write_tests_step(
+    name: str, constraints: int, must_cover: Collection[int], taken: Collection[str]
 ) -> Step[TestsAnswer]:
     """A step that asks for tests.
 

@@ -28,7 +28,8 @@ from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Ve
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.step import A, Message, Step
-from flyteplugins.codegen.packages.distributions import detect_packages
+from flyteplugins.codegen.packages.distributions import detect_packages, well_known
+from flyteplugins.codegen.packages.spec import environment_spec
 from flyteplugins.codegen.sandbox.contract import Limits
 from flyteplugins.codegen.tasks.executor import Environment, Executor
 from flyteplugins.codegen.tasks.files import pin_text
@@ -105,15 +106,15 @@ class Desk:
     async def judge(self, draft: Draft, attempt: int) -> Turn:
         """Build the draft's environment and check the draft in it."""
         self.attempt, self.latest = attempt, draft
-        spec = self._spec(draft)
         if findings := static_findings(draft.solution.code, self.request.contract):
-            return Turn(attempt, draft, _not_valid(findings), packages=spec.packages)
+            return Turn(attempt, draft, _not_valid(findings))
         try:
+            spec = self._spec(draft)
             environment = await self._build(spec, attempt)
         except EnvironmentBuildError as error:
             if not error.packages:
                 raise
-            return Turn(attempt, draft, _not_built(error), packages=spec.packages)
+            return Turn(attempt, draft, _not_built(error), packages=error.packages)
         built = Turn(attempt, draft, Verdict(), environment.image, spec.packages, environment.lock)
         if draft.tests is None:
             passed = Check(name="the code is valid and its environment is built", passed=True)
@@ -172,7 +173,7 @@ class Desk:
     async def more_tests(self, draft: Draft, problem: str) -> Draft:
         """Ask for tests beside those that there are."""
         tests = draft.tests or ""
-        step = answers.tests_step("more_tests", len(self.request.constraints), (), answers.test_names(tests))
+        step = answers.write_tests_step("more_tests", len(self.request.constraints), (), answers.test_names(tests))
         try:
             more = await self._ask(step, self.messages.more_tests(draft, problem))
         except UNUSABLE:
@@ -215,7 +216,7 @@ class Desk:
     async def _write_tests(self, draft: Draft, problem: str | None) -> Draft:
         backed = {check.constraint for check in self.messages.checks}
         must_cover = [number for number in range(1, len(self.request.constraints) + 1) if number not in backed]
-        step = answers.tests_step("tests", len(self.request.constraints), must_cover)
+        step = answers.write_tests_step("tests", len(self.request.constraints), must_cover, ())
         try:
             answer = await self._ask(step, self.messages.tests(draft.plan, must_cover, problem))
         except UNUSABLE:
@@ -259,15 +260,15 @@ class Desk:
         if not self.executor.runtime.installs_system_packages:
             # Most code runs without what a model lists here; if it does not, the run says what is missing.
             system = set()
-        return EnvironmentSpec(python=self.python, packages=packages, system_packages=tuple(sorted(system)))
+        return environment_spec(self.python, packages, system)
 
     def _planned_spec(self, plan: CodePlan) -> EnvironmentSpec:
-        base = [*(self.settings.base_packages or []), *plan.packages]
-        return EnvironmentSpec(python=self.python, packages=detect_packages("", (), base))
+        # There is no code yet to hold the model's names against.
+        return environment_spec(self.python, [*(self.settings.base_packages or []), *well_known(plan.packages)])
 
     def _tools_spec(self, draft: Draft | None = None) -> EnvironmentSpec:
         code, suggested = (draft.tests or "", draft.test_packages) if draft else ("", ())
-        return EnvironmentSpec(python=self.python, packages=detect_packages(code, suggested, TOOLS))
+        return environment_spec(self.python, detect_packages(code, suggested, TOOLS))
 
     async def _build(self, spec: EnvironmentSpec, attempt: int) -> Environment:
         self.emit(StepStarted(attempt=attempt, step="environment"))
@@ -281,7 +282,8 @@ class Desk:
 
     def warm_up_tools(self) -> None:
         """Build what the tests will need, while the model plans."""
-        self.warm_up(self._tools_spec())
+        if not self.settings.skip_tests:
+            self.warm_up(self._tools_spec())
 
     def warm_up(self, *specs: EnvironmentSpec) -> None:
         """Build environments behind the model's back; a failure shows when the environment is really needed."""
@@ -328,7 +330,7 @@ def _tests_not_built(error: EnvironmentBuildError) -> Verdict:
 
 
 def _not_built(error: EnvironmentBuildError) -> Verdict:
-    message = f"The environment can't be built: {error}\nUse other packages, or write the part that needs them by other means."
+    message = f"The environment can't be built: {error}\nUse other packages, or do without."
     check = Check(name="the environment builds", passed=False, detail=str(error))
     signature = f"environment: {', '.join(error.packages)}"
     return Verdict(

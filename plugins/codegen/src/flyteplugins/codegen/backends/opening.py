@@ -91,7 +91,7 @@ async def open_desk(
         **await _examples(contract, input_examples or {}),
     )
     budget = Budget(settings.max_calls, settings.max_tokens_total, settings.max_seconds)
-    desk = Desk(
+    return Desk(
         request=request,
         settings=settings,
         messages=await messages_for(request, settings),
@@ -111,9 +111,6 @@ async def open_desk(
         emit=emit,
         started=started,
     )
-    if not settings.skip_tests:
-        desk.warm_up_tools()
-    return desk
 
 
 async def messages_for(request: Request, settings: Settings) -> Messages:

@@ -90,9 +90,8 @@ def _error(best: Turn | None, turns: Sequence[Turn], stopped: str | None) -> str
         return stopped if turns else f"{stopped} {_NO_DRAFT}"
     if failure is None:
         return _NO_DRAFT
-    parts = [
-        f"No attempt of {len(turns)} passed. The best, attempt {best.attempt if best else 0}, failed at {_AT[failure.stage]}:"
-    ]
+    number = best.attempt if best else 0
+    parts = [f"No attempt of {len(turns)} passed. The best, number {number}, failed at {_AT[failure.stage]}:"]
     parts.append(failure.message)
     if stopped and failure.message not in stopped:
         parts.append(stopped)
@@ -114,14 +113,11 @@ def _receipt(desk: Desk, best: Turn | None) -> Receipt:
     verdict, usage = (best.verdict if best else None), desk.model.usage
     tests = test_names(best.draft.tests) if best and best.draft.tests else ()
     constraints = [_backing(desk, best, number) for number in range(1, len(desk.request.constraints) + 1)]
-    warnings = (
-        [f"{check.name}: {check.detail}" for check in verdict.checks if check.advisory and not check.passed]
-        if verdict
-        else []
-    )
+    checks = list(verdict.checks) if verdict else []
+    warnings = [f"{check.name}: {check.detail}" for check in checks if check.advisory and not check.passed]
     return Receipt(
         isolation=desk.isolation,
-        checks=list(verdict.checks) if verdict else [],
+        checks=checks,
         constraints=constraints,
         tests=len(verdict.suite.cases) if verdict and verdict.suite else len(tests),
         proof=verdict.proof if verdict else None,

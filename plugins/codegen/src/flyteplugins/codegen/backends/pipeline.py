@@ -1,4 +1,4 @@
-"""The fixed pipeline (`backend="litellm"`): plan, code beside tests, environment, checks, diagnosis, until it passes."""
+"""The fixed pipeline, `backend="litellm"`: plan, code beside tests, environment, checks, diagnosis, again."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ async def generate(desk: Desk) -> CodeGenEvalResult:
         CodegenError: The model failed before it answered once, so there is nothing to hand back.
     """
     turns: list[Turn] = []
+    desk.warm_up_tools()
     try:
         reason = await _attempts(desk, turns)
     except (ModelError, BudgetExceededError, InfrastructureError) as error:

@@ -124,6 +124,20 @@ def detect(code: str, suggested: Iterable[str] = (), base: Iterable[str] = ()) -
     )
 
 
+def well_known(suggested: Iterable[str]) -> tuple[str, ...]:
+    """Those of a model's requirements whose names stand in the tables, and so were not made up.
+
+    Args:
+        suggested: Requirements that the model named.
+
+    Returns:
+        Requirements, names normalised, sorted.
+    """
+    names = known.SAME_NAME | {read_requirement(text).name for text in known.DIFFERENT_NAME.values()}
+    offered = _read_suggested(suggested, {})
+    return tuple(sorted(write_requirement(offered[name]) for name in offered if name in names))
+
+
 def _read_suggested(suggested: Iterable[str], dropped: dict[str, str]) -> dict[str, Requirement]:
     offered: dict[str, Requirement] = {}
     usual_names = {_canonical(path): path for path in known.DIFFERENT_NAME if "." not in path}
