@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -242,6 +242,23 @@ def _as_type(array: pa.Array, kind: ColumnType, layout: Layout) -> pa.Array:
     if kind == "text":
         return array.cast(pa.string())
     return array
+
+
+def typed_batches(profile: Profile, path: Path, positions: Iterable[int]) -> Iterator[dict[int, pa.Array]]:
+    """The rows of some columns, as the types of the profile.
+
+    Args:
+        profile: The profile of the file.
+        path: The file.
+        positions: Which columns, counted from 0.
+
+    Yields:
+        For each batch of rows, the array of each column by its position.
+    """
+    layout = lay_out(path)
+    wanted = list(positions)
+    for arrays in batches(layout):
+        yield {position: _as_type(arrays[position], profile.columns[position].dtype, layout) for position in wanted}
 
 
 # Types

@@ -97,11 +97,11 @@ def lay_out(path: Path) -> Layout:
     Raises:
         UnreadableTableError: The file does not parse as what its name says it is.
     """
-    with path.open("rb") as file:
-        magic = file.read(8)
-    compression = next((kind for start, kind in _COMPRESSION_MAGIC.items() if magic.startswith(start)), None)
+    compression = compression_of(path)
     kind = _named_format(path)
-    if magic.startswith(b"PAR1") or kind == "parquet":
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic == b"PAR1" or kind == "parquet":
         return _parquet_layout(path)
     if kind == "xlsx":
         return Layout(path, "xlsx", notes=("An Excel workbook; its cells were not read.",))
@@ -149,6 +149,13 @@ def batches(layout: Layout) -> Iterator[list[pa.Array]]:
             yield [batch.column(index) for index in range(batch.num_columns)]
     else:
         yield from _json_batches(layout)
+
+
+def compression_of(path: Path) -> str | None:
+    """How a file is compressed, by its first bytes: `gzip`, `bz2`, `zstd` or None."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    return next((kind for start, kind in _COMPRESSION_MAGIC.items() if magic.startswith(start)), None)
 
 
 def open_bytes(path: Path, compression: str | None) -> IO[bytes]:
