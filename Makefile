@@ -54,7 +54,7 @@ $(READY): requirements.lock pyproject.toml plugins/codegen/pyproject.toml
 	@echo "Setting up .venv from requirements.lock"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or later is needed; $(PYTHON) is " \
 		+ sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
-	@$(MAKE) --no-print-directory $(UV)
+	@$(MAKE) --silent --no-print-directory $(UV)
 	@$(BIN)/python -c '' 2>/dev/null || { rm -rf .venv; $(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv; }
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable plugins/codegen
