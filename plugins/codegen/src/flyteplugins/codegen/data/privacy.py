@@ -41,6 +41,19 @@ _QUOTE: Final = re.compile(r"(?P<quote>['\"`])(?P<inside>(?:(?!(?P=quote)).){1,2
 _NUMBER: Final = re.compile(r"[+-]?\d[\d_]*(?:[.,:/-]?\d+)*(?:[eE][+-]?\d+)?")
 
 
+async def redactor(samples: Mapping[str, File], known: Iterable[str] = ()) -> Redactor:
+    """Read all samples and remember which words are values of them.
+
+    Args:
+        samples: The stored samples by name.
+        known: Texts that hold for the whole generation, such as the request and the text about the samples.
+
+    Returns:
+        A function of a text that masks it.
+    """
+    return await asyncio.to_thread(_collect, [Path(file.path) for file in samples.values()], tuple(known))
+
+
 @dataclass(frozen=True)
 class Redactor:
     """Masks what a run printed. Made once for the samples of a generation.
@@ -48,35 +61,25 @@ class Redactor:
     Attributes:
         cells: Short hashes of the words that are a whole value of a sample, in lower case.
         complete: Whether all values are in `cells`; if not, no word of the fixed list is trusted.
+        known: Texts that the model knows already.
     """
 
     cells: frozenset[bytes]
     complete: bool
+    known: tuple[str, ...] = ()
 
-    @classmethod
-    async def of(cls, files: Mapping[str, File]) -> Redactor:
-        """Read all samples and remember which single words they hold.
-
-        Args:
-            files: The stored samples by name.
-
-        Returns:
-            The redactor.
-        """
-        return await asyncio.to_thread(_collect, [Path(file.path) for file in files.values()])
-
-    def redact(self, text: str, known: Iterable[str] = ()) -> str:
+    def __call__(self, text: str, known: Iterable[str] = ()) -> str:
         """Mask everything that is not known to come from elsewhere than the data.
 
         Args:
             text: Output of a run, such as a traceback or the report of a test run.
-            known: What the model knows or wrote already: code, tests, request, the text about the samples. Their
-                lines stay word for word, and so do their words (not their numbers) elsewhere.
+            known: What the model also knows or wrote already, such as the code and the tests. Lines of it stay word
+                for word, and so do its words (not its numbers) elsewhere.
 
         Returns:
-            The text, line by line as long as before.
+            The text, with as many lines as before.
         """
-        sources = list(known)
+        sources = [*self.known, *known]
         lines = {line.strip() for source in sources for line in source.splitlines()} - {""}
         words = {word for source in sources for word in _TOKEN.findall(source)}
         quoted = {match["inside"] for source in sources for match in _QUOTE.finditer(source)}
@@ -158,12 +161,12 @@ def _hash(text: str) -> bytes:
     return hashlib.blake2b(text.lower().encode(errors="surrogatepass"), digest_size=8).digest()
 
 
-def _collect(paths: list[Path]) -> Redactor:
+def _collect(paths: list[Path], known: tuple[str, ...]) -> Redactor:
     cells: set[bytes] = set()
     for path in paths:
         if not _collect_file(path, cells):
-            return Redactor(frozenset(cells), complete=False)
-    return Redactor(frozenset(cells), complete=True)
+            return Redactor(frozenset(cells), complete=False, known=known)
+    return Redactor(frozenset(cells), complete=True, known=known)
 
 
 def _collect_file(path: Path, cells: set[bytes]) -> bool:
