@@ -6,9 +6,10 @@ import ast
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
+
 from flyteplugins.codegen.backends import answers
 from flyteplugins.codegen.core.contract import Contract
-from pydantic import BaseModel, ValidationError
 
 CONTRACT = Contract(inputs={"sales": "File", "threshold": "float"}, outputs={"total": "float"}, samples=("sales",))
 TESTS = '''"""Tests of the total."""

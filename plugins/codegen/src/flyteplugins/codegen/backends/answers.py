@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, create_model, field_validator, model_validator
 
@@ -287,8 +287,7 @@ def with_more(tests: str, more: str) -> str:
     return f"{tests.rstrip()}\n\n\n{kept.strip()}\n"
 
 
-def _validated(name: str, base: type[Answer], check: object) -> type[Answer]:
+def _validated(name: str, base: type[Answer], check: Callable[[Answer], Answer]) -> type[Answer]:
     # The schema and its title stay those of the base; only the validation knows about this request.
-    validators = {"fits_the_request": model_validator(mode="after")(check)}  # type: ignore[type-var] # a plain function
-    made: type[Answer] = create_model(name, __base__=base, __validators__=validators)  # type: ignore[call-overload] # the same
-    return made
+    fits: Any = model_validator(mode="after")(check)
+    return create_model(name, __base__=base, __validators__={"fits_the_request": fits})

@@ -94,7 +94,7 @@ class Desk:
             return
         with contextlib.suppress(*UNUSABLE):  # the constraints are in force as text all the same
             parsed = await self._ask(Step("constraints", ParsedConstraints), self.messages.constraints())
-            await self.messages.add_checks(parsed.checks)
+            await self.messages.add_checks(parsed)
 
     async def write(self, plan: CodePlan) -> Draft:
         """Ask for the code and, beside it and without seeing it, for the tests; build while the tests are written."""
@@ -214,7 +214,7 @@ class Desk:
         return solution
 
     async def _write_tests(self, draft: Draft, problem: str | None) -> Draft:
-        backed = {check.constraint for check in self.messages.checks}
+        backed = {check.constraint for check in self.messages.evaluation.checks}
         must_cover = [number for number in range(1, len(self.request.constraints) + 1) if number not in backed]
         step = answers.write_tests_step("tests", len(self.request.constraints), must_cover, ())
         try:

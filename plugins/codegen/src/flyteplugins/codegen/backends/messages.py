@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flyteplugins.codegen.backends.draft import Draft
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.solution import CodePlan
-from flyteplugins.codegen.data.constraints import ParsedCheck
+from flyteplugins.codegen.data.constraints import Evaluation, ParsedConstraints, evaluate, with_checks
+from flyteplugins.codegen.data.privacy import Redactor
 from flyteplugins.codegen.data.profile import Profile
 from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.prompts import render
@@ -24,22 +25,26 @@ class Messages:
         settings: `system_prompt` replaces role and conventions; the contract and the answer rules always follow.
         profiles: What is known of the samples.
         data_context: The same as text.
-        redact: Takes the values of the data out of a text; leaves it as it is unless the samples are private.
-        schemas: Pandera schema by sample.
-        checks: Data checks read from the constraints.
-        check_notes: For each of them its label and what the sample says of it.
-        dropped: Checks that the model gave and that can't be used, and why.
+        redactor: Takes the values of the data out of what a run printed; None where the model may see them.
+        evaluation: The data checks read from the constraints, and what the samples say to them.
     """
 
     request: Request
     settings: Settings
     profiles: Mapping[str, Profile]
     data_context: str
-    redact: Callable[[str], str]
-    schemas: Mapping[str, str] = field(default_factory=dict)
-    checks: tuple[ParsedCheck, ...] = ()
-    check_notes: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
+    redactor: Redactor | None = None
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    @property
+    def schemas(self) -> dict[str, str]:
+        """Pandera schema by sample, with the data checks in it."""
+        checked = {name: with_checks(seen, self.evaluation.checks) for name, seen in self.profiles.items()}
+        return {name: seen.schema_code for name, seen in checked.items() if seen.schema_code}
+
+    async def add_checks(self, parsed: ParsedConstraints) -> None:
+        """Take the data checks that can be made into what the model is told."""
+        self.evaluation = await evaluate(self.profiles, self.request.samples, parsed.checks)
 
     def plan(self) -> list[Message]:
         """Ask for the plan."""
@@ -51,11 +56,11 @@ class Messages:
 
     def code(self, plan: CodePlan) -> list[Message]:
         """Ask for the code."""
-        return self._messages(render("code", plan=plan, examples=self._examples(), data=self._data()))
+        return self._messages(render("code", plan=plan, examples=self._examples(), data=self._checked()))
 
     def tests(self, plan: CodePlan, must_cover: Collection[int], problem: str | None) -> list[Message]:
         """Ask for the tests; `problem` says why an earlier module is asked for again."""
-        text = render("tests", plan=plan, must_cover=list(must_cover), data=self._data(), problem=problem)
+        text = render("tests", plan=plan, must_cover=list(must_cover), data=self._checked(), problem=problem)
         return self._messages(text)
 
     def diagnosis(self, draft: Draft, failure: str, earlier: Sequence[str]) -> list[Message]:
@@ -65,8 +70,8 @@ class Messages:
             plan=draft.plan,
             code=draft.solution.code,
             tests=draft.tests,
-            failure=self.redact(failure),
-            earlier=[self.redact(line) for line in earlier],
+            failure=self._shown(failure, draft),
+            earlier=[self._shown(line, draft) for line in earlier],
         )
         return self._messages(text)
 
@@ -76,7 +81,7 @@ class Messages:
             "repair_code",
             plan=draft.plan,
             code=draft.solution.code,
-            problem=self.redact(problem),
+            problem=self._shown(problem, draft),
             examples=self._examples(),
         )
         return self._messages(text)
@@ -84,13 +89,13 @@ class Messages:
     def repair_tests(self, draft: Draft, problem: str, names: Collection[str]) -> list[Message]:
         """Ask for other versions of the tests in `names`."""
         text = render(
-            "repair_tests", plan=draft.plan, tests=draft.tests, problem=self.redact(problem), names=sorted(names)
+            "repair_tests", plan=draft.plan, tests=draft.tests, problem=self._shown(problem, draft), names=sorted(names)
         )
         return self._messages(text)
 
     def more_tests(self, draft: Draft, problem: str) -> list[Message]:
         """Ask for tests beside those that there are."""
-        text = render("more_tests", plan=draft.plan, tests=draft.tests, problem=self.redact(problem))
+        text = render("more_tests", plan=draft.plan, tests=draft.tests, problem=self._shown(problem, draft))
         return self._messages(text)
 
     def deciding(self, plan: CodePlan) -> str:
@@ -101,7 +106,13 @@ class Messages:
 
     def _messages(self, step: str) -> list[Message]:
         role = self.settings.system_prompt or render("conventions")
-        shared = render(
+        return [
+            {"role": "system", "content": f"{role}\n\n{render('contract')}"},
+            {"role": "user", "content": f"{self._shared()}\n\n{step}"},
+        ]
+
+    def _shared(self) -> str:
+        return render(
             "request",
             prompt=self.request.prompt,
             contract=self.request.contract,
@@ -109,10 +120,6 @@ class Messages:
             constraints=self.request.constraints,
             data_context=self.data_context,
         )
-        return [
-            {"role": "system", "content": f"{role}\n\n{render('contract')}"},
-            {"role": "user", "content": f"{shared}\n\n{step}"},
-        ]
 
     def _examples(self) -> list[str]:
         contract, given = self.request.contract, self.request.input_examples
@@ -122,5 +129,11 @@ class Messages:
             if name not in contract.samples and name not in given
         ]
 
-    def _data(self) -> str:
-        return render("data_checks", schemas=self.schemas, notes=self.check_notes)
+    def _checked(self) -> str:
+        return render("data_checks", schemas=self.schemas, notes=[str(kept) for kept in self.evaluation.kept])
+
+    def _shown(self, text: str, draft: Draft) -> str:
+        if self.redactor is None:
+            return text
+        written = [draft.plan.description, draft.plan.approach, draft.solution.code, draft.tests or ""]
+        return self.redactor.redact(text, [self._shared(), render("contract"), *written])

@@ -22,14 +22,14 @@ from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import CHECK_SECONDS, Settings
 from flyteplugins.codegen.core.values import Scalar, is_scalar_of
 from flyteplugins.codegen.data.context import describe
-from flyteplugins.codegen.data.privacy import redactor
+from flyteplugins.codegen.data.privacy import Redactor
 from flyteplugins.codegen.data.profile import profile
 from flyteplugins.codegen.data.samples import take_in, take_in_file
 from flyteplugins.codegen.models.budget import Budget
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.provider import provider_for
 from flyteplugins.codegen.models.transcript import Transcript
-from flyteplugins.codegen.packages.resolve import python_version
+from flyteplugins.codegen.packages.spec import python_version
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Executor
 from flyteplugins.codegen.tasks.limits import limits_of
@@ -133,12 +133,11 @@ async def messages_for(request: Request, settings: Settings) -> Messages:
         settings=settings,
         profiles=profiles,
         data_context=describe(profiles, privacy=settings.sample_privacy) if profiles else "",
-        redact=await redactor(request.samples) if settings.sample_privacy == "schema" else str,
-        schemas={name: seen.schema_code for name, seen in profiles.items() if seen.schema_code},
+        redactor=await Redactor.of(request.samples) if settings.sample_privacy == "schema" else None,
     )
 
 
-def _check_texts(prompt: object, schema: object, constraints: object) -> None:
+def _check_texts(prompt: Any, schema: Any, constraints: Any) -> None:
     if not isinstance(prompt, str) or not prompt.strip():
         raise InvalidRequestError("prompt is empty. Say in plain language what the code is to do.")
     if schema is not None and not isinstance(schema, str):

@@ -15,7 +15,6 @@ from flyteplugins.codegen.core.contract import VALUE_TYPES
 from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
 from flyteplugins.codegen.core.result import CodeGenEvalResult, RunDefaults, SecretName
 from flyteplugins.codegen.core.settings import Settings
-from flyteplugins.codegen.data.constraints import constraint_check_label
 
 _NO_DRAFT: Final = "No code came out of it."
 
@@ -114,6 +113,9 @@ def _receipt(desk: Desk, best: Turn | None) -> Receipt:
     tests = test_names(best.draft.tests) if best and best.draft.tests else ()
     constraints = [_backing(desk, best, number) for number in range(1, len(desk.request.constraints) + 1)]
     checks = list(verdict.checks) if verdict else []
+    dropped = [
+        f"A check read from a constraint can't be made: {row.reason}" for row in desk.messages.evaluation.dropped
+    ]
     warnings = [f"{check.name}: {check.detail}" for check in checks if check.advisory and not check.passed]
     return Receipt(
         isolation=desk.isolation,
@@ -128,7 +130,7 @@ def _receipt(desk: Desk, best: Turn | None) -> Receipt:
         cost=usage.cost,
         seconds=time.monotonic() - desk.started,
         not_checked=_not_checked(desk, constraints),
-        warnings=[*desk.messages.dropped, *warnings],
+        warnings=[*dropped, *warnings],
     )
 
 
@@ -137,7 +139,7 @@ def _backing(desk: Desk, best: Turn | None, number: int) -> ConstraintBacking:
     named = best.draft.coverage.get(number, ()) if best else ()
     return ConstraintBacking(
         constraint=desk.request.constraints[number - 1],
-        checks=[constraint_check_label(check) for check in desk.messages.checks if check.constraint == number],
+        checks=desk.messages.evaluation.labels(number),
         tests=[name for name in named if name in tests],
     )
 

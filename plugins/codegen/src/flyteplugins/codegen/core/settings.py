@@ -44,12 +44,12 @@ class Settings:
     timeout: int | None = None
     env_vars: dict[str, str] | None = None
     secrets: list[flyte.Secret] | None = None
-    cache: str = "auto"
+    cache: CacheMode = "auto"
     agent_max_turns: int = 50
     _: KW_ONLY
     block_network: bool = True
     sandbox: str = "auto"
-    sample_privacy: str = "rows"
+    sample_privacy: SamplePrivacy = "rows"
     max_calls: int | None = None
     max_tokens_total: int | None = None
     max_seconds: float | None = None
