@@ -16,7 +16,7 @@ from rich.console import Console
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.cli.demo.request import LOOKALIKE, RECORDING, NamedRequest
-from flyteplugins.codegen.cli.requests import generate_arguments
+from flyteplugins.codegen.cli.arguments import generate_arguments
 from flyteplugins.codegen.models.transcript import transcript_of
 from flyteplugins.codegen.report.live import View
 

@@ -113,10 +113,10 @@ def _checks(checks: Sequence[Check]) -> Iterator[str]:
     yield f"{sum(check.passed for check in binding)} of {len(binding)}" + (
         f", probes {sum(check.passed for check in advisory)} of {len(advisory)}" if advisory else ""
     )
-    for check in checks:
+    # A probe that was not met is among the warnings.
+    for check in binding:
         if not check.passed:
-            detail = f": {_short(check.detail)}" if check.detail else ""
-            yield f"{'probe ' if check.advisory else ''}not met: {check.name}{detail}"
+            yield f"not met: {check.name}" + (f": {_short(check.detail)}" if check.detail else "")
 
 
 def _constraints(constraints: Sequence[ConstraintBacking]) -> Iterator[str]:

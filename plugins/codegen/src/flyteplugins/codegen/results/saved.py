@@ -118,12 +118,13 @@ def load(folder: Path) -> CodeGenEvalResult:
         ) from None
     except (OSError, ValueError) as error:
         raise InvalidRequestError(f"{root / RESULT} can't be read: {error}.") from error
-    for sample in (document.get("original_samples") or {}).values():
-        _anchor(root, sample)
     try:
         result = CodeGenEvalResult.model_validate(document)
     except ValidationError as error:
         raise InvalidRequestError(f"{root / RESULT} is not what a generation wrote: {error}") from error
+    if result.original_samples:
+        samples = {name: _anchored(root, file) for name, file in result.original_samples.items()}
+        result = result.model_copy(update={"original_samples": samples})
     return _with_edits(result, root)
 
 
@@ -205,19 +206,18 @@ def _local(file: File[Any]) -> Path | None:
     return None if "://" in path else Path(path)
 
 
-def _anchor(root: Path, sample: dict[str, Any]) -> None:
-    """Make a path that is relative to the folder absolute; the content is hashed anew, as it may have been edited."""
-    relative = PurePosixPath(sample["path"])
-    if "://" in sample["path"] or relative.is_absolute():
-        return
+def _anchored(root: Path, file: File[Any]) -> File[Any]:
+    """A sample at its path in this folder; its content is hashed anew, as it may have been edited."""
+    relative = PurePosixPath(file.path)
+    if "://" in file.path or relative.is_absolute():
+        return file
     path = (root / relative).resolve()
     if not path.is_relative_to((root / SAMPLES).resolve()):
         raise InvalidRequestError(f"{root / RESULT} names a sample outside of the folder: {relative}.")
     if not path.is_file():
         raise InvalidRequestError(f"{path} is missing: the sample belongs to the saved generation in {root}.")
-    sample["path"] = str(path)
     with path.open("rb") as stream:
-        sample["hash"] = _digest(stream)
+        return File(path=str(path), name=file.name, format=file.format, hash=_digest(stream))
 
 
 def _digest(stream: Any) -> str:

@@ -1,0 +1,139 @@
+"""`codegen generate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
+from flyteplugins.codegen.cli import arguments, output
+from flyteplugins.codegen.cli.console import FAILED, Screen
+from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.values import parse_scalar
+from flyteplugins.codegen.report.live import View
+from flyteplugins.codegen.results import saved
+
+
+def generate(
+    screen: Screen,
+    *,
+    prompt: str,
+    samples: tuple[str, ...],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    constraints: tuple[str, ...],
+    examples: tuple[str, ...],
+    schema_file: Path | None,
+    max_tokens: int | None,
+    base_packages: tuple[str, ...],
+    out: Path,
+    no_run: bool,
+    dry_run: bool,
+    **settings: Any,
+) -> None:
+    """Generate, save, and run on the samples; the arguments are the options of the command."""
+    view = View(screen.console)
+    agent = AutoCoderAgent(
+        name=out.absolute().name or "codegen",
+        max_tokens_total=max_tokens,
+        base_packages=list(base_packages) or None,
+        on_event=view.on_event,
+        **settings,
+    )
+    declared = arguments.declarations(inputs, "--input")
+    request: dict[str, Any] = {
+        "prompt": prompt,
+        "schema": schema_file.read_text(encoding="utf-8") if schema_file else None,
+        "constraints": list(constraints) or None,
+        "samples": arguments.samples(samples) or None,
+        "inputs": declared or None,
+        "outputs": arguments.declarations(outputs, "--output") or None,
+        "input_examples": arguments.examples(examples, declared) or None,
+    }
+    if dry_run:
+        from flyteplugins.codegen.cli.dry_run import dry_run as preview
+
+        preview(screen, agent, request)
+        return
+    _refuse_to_lose_edits(out)
+    with view:
+        result = agent.generate(**request)
+    folder = saved.save(result, _target(out, result))
+    screen.say()
+    screen.say(result.summary())
+    values = {} if no_run or not result.success or agent.skip_tests else run_and_keep(result, folder)
+    tell(screen, result, folder, values)
+    if not result.success:
+        sys.exit(FAILED)
+
+
+def run_and_keep(result: CodeGenEvalResult, folder: Path) -> dict[str, Any]:
+    """Run the code on its samples, with the example values of its other inputs, and keep the outputs.
+
+    Args:
+        result: A successful result.
+        folder: Its saved generation; the outputs go to `outputs/` there.
+
+    Returns:
+        The outputs by name; those that are files as paths in the folder.
+    """
+    contract = result.contract
+    examples: dict[str, Any] = {
+        name: parse_scalar(result.input_examples[name], kind)
+        for name, kind in contract.scalar_inputs.items()
+        if name in result.input_examples
+    }
+    if any(name not in contract.samples and name not in examples for name in contract.inputs):
+        return {}
+    values = output.named(result, result.run(inputs=examples))
+    if values:
+        output.keep(values, folder)
+    return {
+        name: folder / saved.OUTPUTS / name if contract.outputs[name] == "File" else value
+        for name, value in values.items()
+    }
+
+
+def tell(screen: Screen, result: CodeGenEvalResult, folder: Path, values: dict[str, Any]) -> None:
+    """Print what came of a generation and where it is.
+
+    Args:
+        screen: Where to.
+        result: The result.
+        folder: Its saved generation.
+        values: The outputs of its run.
+    """
+    if values:
+        screen.say("\nOutputs on the samples:")
+        for line in output.as_lines(values):
+            screen.say(f"  {line}")
+    screen.say(f"\nSaved in {folder}")
+    screen.document(
+        {
+            "success": result.success,
+            "error": result.error,
+            "folder": str(folder),
+            "attempts": result.attempts,
+            "image": result.image,
+            "packages": result.detected_packages,
+            "outputs": output.as_json(values),
+            "receipt": result.receipt.model_dump(mode="json"),
+        }
+    )
+
+
+def _refuse_to_lose_edits(out: Path) -> None:
+    if (out / saved.RESULT).is_file() and saved.edited(out):
+        raise InvalidRequestError(
+            f"{out} holds a generation whose code was edited by hand, and a new one would replace it. Choose another "
+            "--out, or move it away."
+        )
+
+
+def _target(out: Path, result: CodeGenEvalResult) -> Path:
+    """Where to save: beside, not over, a generation that is good where this one failed."""
+    if result.success or not (out / saved.RESULT).is_file() or not saved.load(out).success:
+        return out
+    absolute = out.absolute()
+    return absolute.with_name(f"{absolute.name}.failed")

@@ -1,0 +1,184 @@
+"""The command `codegen`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import rich_click as click
+
+from flyteplugins.codegen.cli.console import FAILED, WRONG_USAGE, Screen
+from flyteplugins.codegen.core.errors import CodegenError, UserError
+
+_BACKENDS: Final = ("litellm",)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_NEW_FOLDER: Final = Path("generation")
+
+
+class Commands(click.RichGroup):
+    """The group; errors of ours end a command with a message and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        ctx.obj = Screen(as_json=False)
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            ctx.obj.fail(error, WRONG_USAGE)
+        except CodegenError as error:
+            ctx.obj.fail(error, FAILED)
+
+
+def _set_json(ctx: click.Context, _: click.Parameter, chosen: bool) -> None:
+    ctx.find_root().obj.as_json = chosen
+
+
+_json = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    # Before the others, so that their errors are told as a document too.
+    is_eager=True,
+    callback=_set_json,
+    help="One JSON document on standard output and nothing else; progress goes to standard error.",
+)
+_model_options: tuple[Callable[[Any], Any], ...] = (
+    click.option("--api-base", metavar="URL", help="Address of an OpenAI-compatible server."),
+    click.option("--api-key", metavar="NAME", help="Name of the environment variable that holds the key."),
+)
+_sandbox = click.option(
+    "--sandbox", default="auto", show_default=True, help="Where code runs: auto, bubblewrap, docker or process."
+)
+
+
+def _with(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
+    def apply(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return apply
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="flyteplugins-codegen", prog_name="codegen")
+def main() -> None:
+    """From a request in plain language and sample data to tested Python.
+
+    Exit status: 0 done, 1 the generation, the run or the tests failed, 2 wrong usage.
+    """
+
+
+@main.command()
+@click.argument("prompt")
+@click.option("--sample", "samples", multiple=True, metavar="NAME=PATH", help="Sample data; becomes a File input.")
+@click.option("--input", "inputs", multiple=True, metavar="NAME:TYPE", help="An input without a sample.")
+@click.option("--output", "outputs", multiple=True, metavar="NAME:TYPE", help="An output, in this order.")
+@click.option("--constraint", "constraints", multiple=True, metavar="RULE", help="A rule that the code must respect.")
+@click.option("--example", "examples", multiple=True, metavar="NAME=VALUE", help="A value for an --input.")
+@click.option(
+    "--schema-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Text about formats and target structures.",
+)
+@click.option("--model", default="gpt-4.1", show_default=True, help="Model as litellm names it, or replay:FILE.")
+@_with(_model_options)
+@click.option("--backend", default="litellm", show_default=True, help="How the code comes about.")
+@click.option("--max-iterations", type=int, default=10, show_default=True, help="Attempts at most.")
+@click.option("--max-calls", type=int, help="Model calls at most.")
+@click.option("--max-tokens", type=int, help="Tokens at most, in and out together.")
+@click.option("--max-seconds", type=float, help="Wall time at most.")
+@click.option("--timeout", type=int, help="Seconds for each check, test run and run of the code.")
+@click.option("--skip-tests", is_flag=True, help="Neither write nor run tests; the code is built and not run.")
+@_sandbox
+@click.option("--base-package", "base_packages", multiple=True, metavar="NAME", help="A package to install always.")
+@click.option(
+    "--sample-privacy",
+    default="rows",
+    show_default=True,
+    help="rows: example rows go to the model; schema: no value of the data does.",
+)
+@click.option(
+    "--max-sample-rows", type=int, default=100, show_default=True, help="Rows that the model is shown at most."
+)
+@click.option("--cache", default="auto", show_default=True, help="auto, override or disable.")
+@click.option("--out", type=_FOLDER, default=_NEW_FOLDER, show_default=True, help="Folder of the saved generation.")
+@click.option("--no-run", is_flag=True, help="Do not run the code on the samples in the end.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent and what it may cost; call nothing.")
+@_json
+@click.pass_obj
+def generate(screen: Screen, /, **chosen: Any) -> None:
+    """Generate code for PROMPT, test it, and save it in a folder."""
+    from flyteplugins.codegen.cli.generate import generate as command
+
+    command(screen, **chosen)
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
+@click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--out", type=_FOLDER, default=Path(), help="Folder for outputs that are files; this one if not given.")
+@click.option("--timeout", type=int, help="Time limit in seconds; none if not given.")
+@click.option("--sandbox", help="Where the code runs; as it was generated if not given.")
+@click.option("--cache", help="auto, override or disable; as it was generated if not given.")
+@_json
+@click.pass_obj
+def run(screen: Screen, /, **chosen: Any) -> None:
+    """Run the saved generation in FOLDER; samples are the defaults of its inputs."""
+    from flyteplugins.codegen.cli.saved import run as command
+
+    command(screen, **chosen)
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--sandbox", help="Where the tests run; as the code was generated if not given.")
+@_json
+@click.pass_obj
+def test(screen: Screen, /, **chosen: Any) -> None:
+    """Run the tests of the saved generation in FOLDER again, on the code as it is there now."""
+    from flyteplugins.codegen.cli.saved import test as command
+
+    command(screen, **chosen)
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
+@_json
+@click.pass_obj
+def show(screen: Screen, /, **chosen: Any) -> None:
+    """Show what the saved generation in FOLDER is: its inputs and outputs, and its receipt."""
+    from flyteplugins.codegen.cli.saved import show as command
+
+    command(screen, **chosen)
+
+
+@main.command()
+@click.option("--model", help="Generate with this model instead of the recording.")
+@_with(_model_options)
+@click.option(
+    "--out", type=_FOLDER, default=Path("demo-output"), show_default=True, help="Folder for what comes of it."
+)
+@_sandbox
+@_json
+@click.pass_obj
+def demo(screen: Screen, /, **chosen: Any) -> None:
+    """Build a lookalike audience from shipped data; the model is a recording, all else is real."""
+    from flyteplugins.codegen.cli.demo.command import demo as command
+
+    command(screen, **chosen)
+
+
+@main.command()
+@_json
+@click.pass_obj
+def doctor(screen: Screen) -> None:
+    """Tell what is installed, where code can run here, and which keys are set (by name)."""
+    from flyteplugins.codegen.cli.doctor import doctor as command
+
+    command(screen)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What the commands print, and where they put the outputs of a run."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from flyte.io import File
+
+from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.result import CodeGenEvalResult
+from flyteplugins.codegen.core.values import format_scalar
+from flyteplugins.codegen.results.saved import save_outputs
+
+_SIGNATURES: Final = {
+    b"PAR1": ".parquet",
+    b"\x89PNG": ".png",
+    b"%PDF": ".pdf",
+    b"\xff\xd8\xff": ".jpg",
+    b"\x1f\x8b": ".gz",
+}
+"""How files begin whose name needs an extension; an output of a script has none."""
+
+
+def named(result: CodeGenEvalResult, returned: Any) -> dict[str, Any]:
+    """The outputs of a run by name.
+
+    Args:
+        result: Says which outputs there are.
+        returned: What `run()` returned: a bare value, a tuple, or None.
+
+    Returns:
+        Values by name, in declared order.
+    """
+    names = list(result.declared_outputs)
+    if not names:
+        return {}
+    return dict(zip(names, returned if len(names) > 1 else (returned,), strict=True))
+
+
+def write(outputs: Mapping[str, Any], folder: Path) -> None:
+    """Write all outputs as a script writes them: scalars as text, files under the name of the output.
+
+    Args:
+        outputs: Values by name.
+        folder: An existing folder.
+    """
+    for name, value in outputs.items():
+        if isinstance(value, File):
+            shutil.copyfile(_local(value), folder / name)
+        else:
+            (folder / name).write_text(format_scalar(value), encoding="utf-8")
+
+
+def keep(outputs: Mapping[str, Any], folder: Path) -> None:
+    """Put the outputs of a run into a saved generation.
+
+    Args:
+        outputs: Values by name.
+        folder: The saved generation.
+    """
+    with tempfile.TemporaryDirectory() as written:
+        write(outputs, Path(written))
+        save_outputs(folder, Path(written))
+
+
+def copy_files(outputs: Mapping[str, Any], folder: Path, inputs: Iterable[Path] = ()) -> dict[str, Any]:
+    """Copy the outputs that are files into a folder, with the extension that their content tells.
+
+    Args:
+        outputs: Values by name.
+        folder: Where to; made if it is missing.
+        inputs: Files that must not be written over.
+
+    Returns:
+        The outputs, each File replaced by the absolute path of its copy.
+
+    Raises:
+        InvalidRequestError: A copy would write over an input, or the folder can't be written.
+    """
+    copied = dict(outputs)
+    for name, value in outputs.items():
+        if not isinstance(value, File):
+            continue
+        source = _local(value)
+        target = (folder / f"{name}{suffix(source)}").absolute()
+        if any(target.exists() and path.exists() and target.samefile(path) for path in inputs):
+            raise InvalidRequestError(f"The output {name} would be written over the input {target}. Pass --out DIR.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise InvalidRequestError(f"{target} can't be written: {error.strerror}. Pass --out DIR.") from error
+        copied[name] = target
+    return copied
+
+
+def suffix(path: Path) -> str:
+    """The extension that the first bytes of a file tell, with its dot; empty where they tell none."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    return next((extension for start, extension in _SIGNATURES.items() if head.startswith(start)), "")
+
+
+def as_json(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Outputs as JSON has them: numbers, text and booleans as they are, the rest as text, files as their path."""
+    return {name: _as_json(value) for name, value in outputs.items()}
+
+
+def as_lines(outputs: Mapping[str, Any]) -> list[str]:
+    """Outputs for people, one line each; a text of several lines stands below its name."""
+    lines = []
+    for name, value in outputs.items():
+        text = _location(value) if isinstance(value, (File, Path)) else format_scalar(value)
+        lines.append(f"{name} =\n{text}" if "\n" in text else f"{name} = {text}")
+    return lines
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, (File, Path)):
+        return _location(value)
+    # JSON has no word for these.
+    unwritable = isinstance(value, float) and not math.isfinite(value)
+    return value if isinstance(value, (bool, int, float, str)) and not unwritable else format_scalar(value)
+
+
+def _location(value: File[Any] | Path) -> str:
+    return str(value) if isinstance(value, Path) else value.path
+
+
+def _local(file: File[Any]) -> Path:
+    path = Path(file.path.removeprefix("file://"))
+    return path if path.is_file() else Path(file.download_sync())

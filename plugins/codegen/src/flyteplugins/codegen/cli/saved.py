@@ -1,0 +1,81 @@
+"""`codegen run`, `test` and `show`: what is done with a saved generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flyteplugins.codegen import CodeGenEvalResult
+from flyteplugins.codegen.cli import arguments, output
+from flyteplugins.codegen.cli.console import Screen
+from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.settings import RUNTIMES
+from flyteplugins.codegen.results.saved import load
+
+
+def run(
+    screen: Screen,
+    folder: Path,
+    inputs: tuple[str, ...],
+    out: Path,
+    timeout: int | None,
+    sandbox: str | None,
+    cache: str | None,
+) -> None:
+    """Run the code; the arguments are those of the command."""
+    result = _load(folder, sandbox)
+    values = arguments.inputs_of(result.contract, inputs)
+    outputs = output.named(result, result.run(inputs=values, timeout=timeout, cache=cache))
+    files = [Path(file.path) for file in {**(result.original_samples or {}), **_files(values)}.values()]
+    copied = output.copy_files(outputs, out, files)
+    for line in output.as_lines(copied):
+        screen.say(line)
+    screen.document({"success": True, "outputs": output.as_json(copied)})
+
+
+def show(screen: Screen, folder: Path) -> None:
+    """Show the contract, the receipt and the files; the argument is that of the command."""
+    result = load(folder)
+    contract = result.contract
+    inputs = ", ".join(f"{name}: {kind}" for name, kind in contract.inputs.items()) or "none"
+    outputs = ", ".join(f"{name}: {kind}" for name, kind in contract.outputs.items()) or "none"
+    screen.say(f"Inputs            {inputs}")
+    for name, text in result.input_examples.items():
+        screen.say(f"                  for example {name}={text}")
+    screen.say(f"Outputs           {outputs}")
+    if result.plan:
+        screen.say(f"Does              {' '.join(result.plan.description.split())}")
+    screen.say()
+    screen.say(result.summary())
+    files = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
+    screen.say(f"\n{folder}: {', '.join(files)}")
+    screen.document(
+        {
+            "success": result.success,
+            "error": result.error,
+            "folder": str(folder.absolute()),
+            "inputs": contract.inputs,
+            "outputs": contract.outputs,
+            "examples": result.input_examples,
+            "receipt": result.receipt.model_dump(mode="json"),
+            "files": files,
+        }
+    )
+
+
+def test(screen: Screen, folder: Path, sandbox: str | None) -> None:
+    """Run the tests; the arguments are those of the command."""
+    raise NotImplementedError
+
+
+def _load(folder: Path, sandbox: str | None) -> CodeGenEvalResult:
+    result = load(folder)
+    if sandbox is None:
+        return result
+    if sandbox not in RUNTIMES:
+        raise InvalidRequestError(f"--sandbox {sandbox} is unknown. Known: {', '.join(RUNTIMES)}.")
+    return result.model_copy(update={"defaults": result.defaults.model_copy(update={"sandbox": sandbox})})
+
+
+def _files(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if hasattr(value, "path")}

@@ -1,0 +1,1 @@
+"""What is done with a result: run, make a task of it, save, load, tell."""
