@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import uv
 from flyte.io import File
 
 from flyteplugins.codegen.core.environment import Lock
@@ -89,6 +93,45 @@ def test_a_saved_generation_comes_back_as_it_was_with_its_samples_in_the_folder(
     assert Path(samples["sales"].path).read_text() == "units\n3\n4\n"
     unchanged = read.model_copy(update={"original_samples": result.original_samples})
     assert unchanged == result
+
+
+def test_pytest_works_in_the_folder_by_hand(result: CodeGenEvalResult, tmp_path: Path) -> None:
+    folder = save(result, tmp_path / "saved")
+    assert pytest_in(folder).returncode == 0
+    source = folder / "solution.py"
+    source.write_text(source.read_text().replace(".sum()", ".max()"))
+    broken = pytest_in(folder)
+    assert broken.returncode == 1
+    assert "assert 4 == 7" in broken.stdout
+
+
+def pytest_in(folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_uv_runs_the_solution_alone(result: CodeGenEvalResult, tmp_path: Path) -> None:
+    # No packages, so that the test needs no index; what the block says of packages is asserted elsewhere.
+    code = CODE.replace("import pandas as pd\n", "import csv\n").replace(
+        'int(pd.read_csv(given.sales)["units"].sum())',
+        'sum(int(row["units"]) for row in csv.DictReader(open(given.sales)))',
+    )
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    alone = result.model_copy(
+        update={
+            "solution": CodeSolution(code=code),
+            "detected_packages": [],
+            "lock": Lock(python=python, platform="any", requirements=""),
+        }
+    )
+    folder = save(alone, tmp_path / "saved")
+    sample = folder / "samples" / "sales" / "sales 2026.csv"
+    (tmp_path / "out").mkdir()
+    command = [uv.find_uv_bin(), "run", "--offline", "--python", sys.executable, "solution.py"]
+    arguments = [f"--sales={sample}", f"--outputs={tmp_path / 'out'}"]
+    subprocess.run([*command, *arguments], cwd=folder, check=True)
+    assert (tmp_path / "out" / "units").read_text() == "7"
 
 
 def test_a_folder_that_was_moved_is_whole(result: CodeGenEvalResult, tmp_path: Path) -> None:

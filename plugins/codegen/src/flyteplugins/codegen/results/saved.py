@@ -7,13 +7,13 @@ import json
 import re
 import shutil
 import tempfile
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from flyte.io import File
 from pydantic import ValidationError
 
+from flyteplugins.codegen.checks.fixture import fixture_files
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
@@ -160,12 +160,14 @@ def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> No
         (staging / SOLUTION).write_text(script(result), encoding="utf-8")
     if result.tests is not None:
         (staging / TESTS).write_text(result.tests, encoding="utf-8")
-        _write_fixture(result, staging)
     if result.lock:
         (staging / LOCK).write_text(_lock_text(result.lock), encoding="utf-8")
     document = result.model_dump(mode="json")
     for name, file in (result.original_samples or {}).items():
         document["original_samples"][name] = _keep_sample(name, file, staging)
+    if result.tests is not None:
+        kept = {name: entry["path"] for name, entry in (document["original_samples"] or {}).items()}
+        _write_fixture(result, kept, staging)
     _without_credentials(document)
     (staging / RESULT).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (staging / TRANSCRIPT).write_text(transcript_of(result.conversation_history), encoding="utf-8")
@@ -173,12 +175,18 @@ def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> No
         shutil.copytree(outputs, staging / OUTPUTS)
 
 
-def _write_fixture(result: CodeGenEvalResult, staging: Path) -> None:
+def _write_fixture(result: CodeGenEvalResult, samples: dict[str, str], staging: Path) -> None:
     """Put the test fixture beside the tests, so that plain `pytest` works in the folder."""
-    harness = resources.files("flyteplugins.codegen.checks") / "harness"
-    for entry in harness.iterdir():
-        if entry.is_file() and entry.name != "__init__.py":
-            (staging / entry.name).write_bytes(entry.read_bytes())
+    contract = result.contract
+    for name, kind in contract.inputs.items():
+        if kind == "File" and name not in samples and name in result.input_examples:
+            # What the model gave as the content of a small file was what the tests saw.
+            example = PurePosixPath(SAMPLES) / name / f"{name}.txt"
+            (staging / example).parent.mkdir(parents=True)
+            (staging / example).write_text(result.input_examples[name], encoding="utf-8")
+            samples = {**samples, name: str(example)}
+    for file_name, text in fixture_files(contract, samples).items():
+        (staging / file_name).write_text(text, encoding="utf-8")
 
 
 def _lock_text(lock: Lock) -> str:
