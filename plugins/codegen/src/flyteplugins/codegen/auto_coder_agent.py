@@ -125,22 +125,15 @@ class AutoCoderAgent(Settings):
         if self.backend in _PLANNED_BACKENDS:
             raise InvalidRequestError(f"backend {self.backend!r} is not built yet. Use backend='litellm'.")
         # Loaded here: importing the package costs next to nothing.
-        from flyteplugins.codegen.backends.opening import open_desk
+        from flyteplugins.codegen.backends.opening import Asked, open_desk
         from flyteplugins.codegen.backends.pipeline import generate
         from flyteplugins.codegen.tasks.local_run import in_run
 
-        desk = await open_desk(
-            self,
-            prompt=prompt,
-            schema=schema,
-            constraints=constraints,
-            samples=samples,
-            inputs=inputs,
-            outputs=outputs,
-            input_examples=input_examples,
-        )
+        asked = Asked(prompt, schema, constraints, samples, inputs, outputs, input_examples)
+        desk = await open_desk(self, asked)
         try:
-            return await in_run(lambda: generate(desk))
+            result: CodeGenEvalResult = await in_run(lambda: generate(desk))
+            return result
         finally:
             await desk.close()
 

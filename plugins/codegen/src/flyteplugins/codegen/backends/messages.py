@@ -136,4 +136,4 @@ class Messages:
         if self.redactor is None:
             return text
         written = [draft.plan.description, draft.plan.approach, draft.solution.code, draft.tests or ""]
-        return self.redactor.redact(text, [self._shared(), render("contract"), *written])
+        return self.redactor(text, [self._shared(), render("contract"), *written])

@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from flyteplugins.codegen.core.events import AttemptFinished, Event, Note, StepS
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import CHECK_SECONDS, Settings
+from flyteplugins.codegen.core.solution import CodePlan
 from flyteplugins.codegen.core.values import Scalar, is_scalar_of
 from flyteplugins.codegen.data.context import describe
-from flyteplugins.codegen.data.privacy import Redactor
+from flyteplugins.codegen.data.privacy import redactor
 from flyteplugins.codegen.data.profile import profile
 from flyteplugins.codegen.data.samples import take_in, take_in_file
 from flyteplugins.codegen.models.budget import Budget
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.provider import provider_for
+from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.models.transcript import Transcript
+from flyteplugins.codegen.packages.distributions import detect_packages
 from flyteplugins.codegen.packages.spec import python_version
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Executor
@@ -38,28 +42,25 @@ from flyteplugins.codegen.tasks.secrets import read
 logger = logging.getLogger("flyteplugins.codegen")
 
 
-async def open_desk(
-    settings: Settings,
-    *,
-    prompt: str,
-    schema: str | None,
-    constraints: Sequence[str] | None,
-    samples: Mapping[str, Any] | None,
-    inputs: Mapping[str, Any] | None,
-    outputs: Mapping[str, Any] | None,
-    input_examples: Mapping[str, Any] | None,
-) -> Desk:
+@dataclass(frozen=True)
+class Asked:
+    """What `generate()` was called with, unchecked; `AutoCoderAgent.generate` documents each."""
+
+    prompt: str
+    schema: str | None = None
+    constraints: Sequence[str] | None = None
+    samples: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Any] | None = None
+    outputs: Mapping[str, Any] | None = None
+    input_examples: Mapping[str, Any] | None = None
+
+
+async def open_desk(settings: Settings, asked: Asked) -> Desk:
     """Check a request against the settings and this machine, and make everything ready that works on it.
 
     Args:
         settings: The agent's settings.
-        prompt: What the code is to do.
-        schema: Free-form context about formats.
-        constraints: Rules in plain language.
-        samples: Sample data by input name.
-        inputs: Types of the inputs without a sample.
-        outputs: Types of the outputs.
-        input_examples: Values for inputs without a sample.
+        asked: What `generate()` was called with.
 
     Returns:
         The desk.
@@ -69,8 +70,7 @@ async def open_desk(
     """
     started = time.monotonic()
     emit = _tell(settings.on_event)
-    _check_texts(prompt, schema, constraints)
-    contract = Contract.declare(samples or (), inputs, outputs)
+    contract = _check(settings, asked)
     runtime, isolation = await choose(settings.sandbox)
     python = python_version(settings.image_config.python_version if settings.image_config else None)
     if problem := await runtime.python_problem(python):
@@ -81,20 +81,12 @@ async def open_desk(
         raise error
     emit(Note(0, isolation))
     emit(StepStarted(0, "profile"))
-    taken = await take_in(samples, home() / "files")
-    request = Request(
-        prompt=prompt,
-        contract=contract,
-        schema=schema,
-        constraints=tuple(constraints or ()),
-        samples=taken,
-        **await _examples(contract, input_examples or {}),
-    )
+    request = await _take_in(asked, contract)
     budget = Budget(settings.max_calls, settings.max_tokens_total, settings.max_seconds)
     return Desk(
         request=request,
         settings=settings,
-        messages=await messages_for(request, settings),
+        messages=await _messages_for(request, settings),
         model=Model(provider, budget, Transcript(_transcript_path(settings.name)), emit),
         executor=Executor(
             runtime,
@@ -113,16 +105,50 @@ async def open_desk(
     )
 
 
-async def messages_for(request: Request, settings: Settings) -> Messages:
-    """Profile the samples and put together what the model is told of them.
+async def preview(settings: Settings, asked: Asked) -> dict[str, list[Message]]:
+    """Every message of the happy path, as it would be sent; nothing is called.
 
     Args:
-        request: The request, its samples on this machine.
-        settings: `max_sample_rows` and `sample_privacy` bound what is told.
+        settings: The agent's settings.
+        asked: What `generate()` was called with.
 
     Returns:
-        The messages of each step.
+        The messages by step. Where the model's plan would stand in them, a mark stands instead.
+
+    Raises:
+        UserError: Something in the request or the settings can't work.
     """
+    request = await _take_in(asked, _check(settings, asked))
+    messages = await _messages_for(request, settings)
+    plan = CodePlan(description="<what the model's plan says>", approach="<the steps of the model's plan>")
+    steps = {"plan": messages.plan()}
+    if request.constraints and messages.profiles:
+        steps["constraints"] = messages.constraints()
+    steps["code"] = messages.code(plan)
+    if not settings.skip_tests:
+        steps["tests"] = messages.tests(plan, range(1, len(request.constraints) + 1), None)
+    return steps
+
+
+def _check(settings: Settings, asked: Asked) -> Contract:
+    _check_texts(asked.prompt, asked.schema, asked.constraints)
+    detect_packages("", (), settings.base_packages or ())  # what can't be read is an error now
+    return Contract.declare(asked.samples or (), asked.inputs, asked.outputs)
+
+
+async def _take_in(asked: Asked, contract: Contract) -> Request:
+    return Request(
+        prompt=asked.prompt,
+        contract=contract,
+        schema=asked.schema,
+        constraints=tuple(asked.constraints or ()),
+        samples=await take_in(asked.samples, home() / "files"),
+        **await _examples(contract, asked.input_examples or {}),
+    )
+
+
+async def _messages_for(request: Request, settings: Settings) -> Messages:
+    """Profile the samples and put together what the model is told of them."""
     names = list(request.samples)
     found = await asyncio.gather(
         *(profile(name, request.samples[name], max_rows=settings.max_sample_rows) for name in names)
@@ -133,7 +159,7 @@ async def messages_for(request: Request, settings: Settings) -> Messages:
         settings=settings,
         profiles=profiles,
         data_context=describe(profiles, privacy=settings.sample_privacy) if profiles else "",
-        redactor=await Redactor.of(request.samples) if settings.sample_privacy == "schema" else None,
+        redactor=await redactor(request.samples) if settings.sample_privacy == "schema" else None,
     )
 
 
