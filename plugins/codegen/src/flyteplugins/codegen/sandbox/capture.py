@@ -1,0 +1,60 @@
+"""What a program prints, read as it comes and kept within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+_HEAD: Final = 256 << 10
+_TAIL: Final = 768 << 10
+_CHUNK: Final = 1 << 16
+
+
+class Capture:
+    """Reads the two streams of a program; of each the head and the tail are kept, 1 MiB together.
+
+    Attributes:
+        over: Set when both streams together passed the cap. Reading goes on, so that the program is not blocked.
+    """
+
+    def __init__(self, cap: int) -> None:
+        self.over = asyncio.Event()
+        self._cap = cap
+        self._total = 0
+
+    async def read(self, stream: asyncio.StreamReader, kept: Kept) -> None:
+        """Read a stream to its end into `kept`."""
+        while chunk := await stream.read(_CHUNK):
+            self._total += len(chunk)
+            if self._total > self._cap:
+                self.over.set()
+            kept.add(chunk)
+
+
+class Kept:
+    """The head and the tail of a stream."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._left_out = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        room = _HEAD - len(self._head)
+        self._head += chunk[:room]
+        self._tail += chunk[room:] if room > 0 else chunk
+        if len(self._tail) > 2 * _TAIL:  # trimmed rarely, so that each byte is moved about once
+            self._trim()
+
+    def text(self) -> str:
+        """What was kept, with a line where something was left out; bytes that are no UTF-8 are replaced."""
+        self._trim()
+        gap = f"\n... {self._left_out} bytes left out ...\n".encode() if self._left_out else b""
+        return (bytes(self._head) + gap + bytes(self._tail)).decode(errors="replace")
+
+    def _trim(self) -> None:
+        extra = len(self._tail) - _TAIL
+        if extra > 0:
+            del self._tail[:extra]
+            self._left_out += extra

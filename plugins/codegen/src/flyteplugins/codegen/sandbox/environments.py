@@ -1,0 +1,195 @@
+"""The environments that the runtimes without images run on: built by uv, found by content, never half-built."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.core.errors import EnvironmentBuildError
+from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.sandbox.interpreters import find_interpreter, run_tool
+from flyteplugins.codegen.sandbox.outputs import remove_tree
+
+_MARKER: Final = "environment.json"
+_SECONDS_BETWEEN_TRIES: Final = 0.05
+_NOT_COMPILED: Final = r"/tests?/"
+"""Folders of test suites: half of the files of the large numeric packages, and no program imports them."""
+
+_PREFIX_CODE: Final = "import sys; print(sys.base_prefix)"
+
+
+@dataclass(frozen=True)
+class _Marker:
+    """What is written last into an environment.
+
+    Attributes:
+        key: The lock's key.
+        prefix: `sys.base_prefix` of its interpreter.
+        distributions: Names of its `.dist-info` folders.
+    """
+
+    key: str
+    prefix: str
+    distributions: list[str]
+
+
+class EnvironmentStore:
+    """Environments under one folder, each named by the key of its lock."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        """Use a folder.
+
+        Args:
+            root: The folder; `environments` under the product's home if None.
+        """
+        self._root = root or home() / "environments"
+
+    def path(self, key: str) -> Path:
+        """Where the environment of a lock's key is, or would be."""
+        return self._root / key
+
+    def base_prefix(self, key: str) -> Path:
+        """The prefix of the interpreter that an existing environment was made from.
+
+        Raises:
+            EnvironmentBuildError: There is no whole environment of that key.
+        """
+        marker = _verified(self.path(key), key)
+        if marker is None:
+            raise EnvironmentBuildError(
+                f"The environment {key[:12]} is not on this machine, or is damaged. Prepare it from its lock again."
+            )
+        return Path(marker.prefix)
+
+    async def ensure(self, lock: Lock) -> Path:
+        """The environment of a lock, built where it does not exist or is damaged.
+
+        However many ask for it, in this process or others, it is built once. An existing one needs neither uv nor a
+        network; a new one needs no network where uv's cache has its distributions.
+
+        Args:
+            lock: The environment.
+
+        Returns:
+            Its folder, with the interpreter at `bin/python`.
+
+        Raises:
+            EnvironmentBuildError: It can't be built.
+        """
+        path = self.path(lock.key)
+        if await asyncio.to_thread(_verified, path, lock.key):
+            return path
+        async with self._locked(lock.key):
+            if not await asyncio.to_thread(_verified, path, lock.key):
+                await self._build(lock, path)
+        return path
+
+    async def _build(self, lock: Lock, path: Path) -> None:
+        await asyncio.to_thread(self._clear, lock.key)
+        building = self._root / f".building-{lock.key}-{secrets.token_hex(4)}"
+        try:
+            await _install(lock, building)
+            await asyncio.to_thread(building.rename, path)
+        finally:
+            if building.exists():
+                await asyncio.to_thread(remove_tree, building)
+
+    def _clear(self, key: str) -> None:
+        # Builds that were killed, and an environment that failed its check: renamed first, so that it is never half
+        # there under its own name. Sandboxes that use it keep what they have mounted.
+        path = self.path(key)
+        if path.exists():
+            path.rename(self._root / f".building-{key}-damaged-{secrets.token_hex(4)}")
+        for left in self._root.glob(f".building-{key}-*"):
+            remove_tree(left)
+
+    @asynccontextmanager
+    async def _locked(self, key: str) -> AsyncIterator[None]:
+        import fcntl
+
+        folder = self._root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / key).open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
+                else:
+                    break
+            yield
+
+
+async def _install(lock: Lock, folder: Path) -> None:
+    from uv import find_uv_bin
+
+    uv = find_uv_bin()
+    interpreter = await find_interpreter(lock.python)
+    if interpreter is None:
+        raise EnvironmentBuildError(
+            f"There is no Python {lock.python} on this machine. Install it with `uv python install {lock.python}`, or "
+            "ask for another version."
+        )
+    # Relocatable, because it is renamed and is seen at another path in a sandbox.
+    venv = [uv, "venv", "--quiet", "--relocatable", "--no-project", "--python", str(interpreter), str(folder)]
+    code, _, said = await run_tool(venv)
+    if code != 0:
+        raise EnvironmentBuildError(f"uv can't make an environment with {interpreter}: {said.strip()}")
+    python = folder / "bin" / "python"
+    if lock.requirements.strip():
+        requirements = folder / "requirements.txt"
+        requirements.write_text(lock.requirements)
+        await _sync(uv, python, requirements)
+        site = next(folder.glob("lib/python3*/site-packages"))
+        await run_tool(
+            [str(python), "-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "-x", _NOT_COMPILED, str(site)]
+        )
+    _, prefix, _ = await run_tool([str(python), "-I", "-S", "-c", _PREFIX_CODE])
+    marker = _Marker(lock.key, prefix.strip(), _distributions(folder))
+    (folder / _MARKER).write_text(json.dumps(asdict(marker)))
+
+
+async def _sync(uv: str, python: Path, requirements: Path) -> None:
+    sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--only-binary", ":all:", "--python", str(python)]
+    sync += ["--link-mode", "hardlink", str(requirements)]
+    # With hashes, what the cache holds is what the index would give: the network is asked only for what is missing.
+    code, _, _ = await run_tool([*sync, "--offline"])
+    if code == 0:
+        return
+    code, _, said = await run_tool(sync)
+    if code != 0:
+        named = tuple(name for name in _names(requirements.read_text()) if re.search(rf"\b{re.escape(name)}\b", said))
+        raise EnvironmentBuildError(
+            f"{', '.join(named) or 'The packages'} can't be installed: {said.strip()[-2000:]}", named
+        )
+
+
+def _names(requirements: str) -> list[str]:
+    return re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^]]*\])?\s*(?:==|@)", requirements, re.MULTILINE)
+
+
+def _distributions(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob("lib/python3*/site-packages/*.dist-info/RECORD"))
+
+
+def _verified(folder: Path, key: str) -> _Marker | None:
+    """The marker of a whole environment; None where there is none or something of it is gone."""
+    try:
+        marker = _Marker(**json.loads((folder / _MARKER).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    whole = (
+        marker.key == key
+        and os.access(folder / "bin" / "python", os.X_OK)
+        and _distributions(folder) == marker.distributions
+    )
+    return marker if whole else None
