@@ -21,6 +21,9 @@ _ROWS_SHARE: Final = 0.35
 _LONGEST_TEXT: Final = 80
 """Characters of a cell that are shown."""
 
+_LONGEST_LINE: Final = 1000
+"""Characters of a line of text or of a JSON document that are shown."""
+
 _NEEDED_CHARS: Final = 600
 """Kept for a sample's head and notes."""
 
@@ -111,7 +114,7 @@ def _column(column: Column, rows: int, with_values: bool, top: int, numbers: boo
     parts = [f"{_quoted(column.name)} {column.dtype}"]
     if column.physical:
         parts.append(f"stored as {column.physical}")
-    parts.append(f"{column.nulls} nulls" if column.nulls else "no nulls")
+    parts.append(f"{column.nulls} null{'s' if column.nulls > 1 else ''}" if column.nulls else "no nulls")
     if column.distinct is not None:
         every = column.distinct == rows - column.nulls and column.distinct > 1
         parts.append("all distinct" if every else f"{column.distinct} distinct")
@@ -154,7 +157,7 @@ def _every_once(column: Column) -> bool:
 def _rows(profile: Profile, budget: int) -> list[str]:
     lines: list[str] = []
     for row in profile.examples:
-        shown = [_cell(value) for value in row]
+        shown = [_cell(value, _LONGEST_TEXT if profile.columns else _LONGEST_LINE) for value in row]
         line = json.dumps(shown if profile.columns else shown[0], ensure_ascii=False, default=str)
         budget -= len(line) + 1
         if budget < 0:
@@ -163,12 +166,12 @@ def _rows(profile: Profile, budget: int) -> list[str]:
     return lines
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, longest: int = _LONGEST_TEXT) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}… ({len(value)} characters)"
+        return value if len(value) <= longest else f"{value[:longest]}… ({len(value)} characters)"
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return _cell(str(value))
+    return _cell(str(value), longest)
 
 
 def _value(value: Any) -> str:

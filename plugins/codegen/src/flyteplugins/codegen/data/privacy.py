@@ -15,21 +15,20 @@ from __future__ import annotations
 import asyncio
 import builtins
 import functools
-import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flyte.io import File
 
 from flyteplugins.codegen.data.tables import UnreadableTableError, batches, lay_out, open_text
 
-MARK: Final = "<masked>"
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_MOST_VALUES: Final = 1_000_000
-"""How many distinct values are remembered; with more, no word of the fixed list is trusted either."""
+MARK: Final = "<masked>"
 
 _FRAME: Final = re.compile(r"(?P<indent>\s*)File \"(?P<path>[^\"\n]*)\", line (?P<line>\d+)(?:, in (?P<name>\S+))?")
 _PYTEST_PLACE: Final = re.compile(r"(?P<path>[\w./-]+\.py):(?P<line>\d+):(?P<rest>.*)")
@@ -59,13 +58,11 @@ class Redactor:
     """Masks what a run printed. Made once for the samples of a generation.
 
     Attributes:
-        cells: Short hashes of the words that are a whole value of a sample, in lower case.
-        complete: Whether all values are in `cells`; if not, no word of the fixed list is trusted.
+        trusted: Words that stay wherever they stand: those of error messages, less those that are values of a sample.
         known: Texts that the model knows already.
     """
 
-    cells: frozenset[bytes]
-    complete: bool
+    trusted: frozenset[str]
     known: tuple[str, ...] = ()
 
     def __call__(self, text: str, known: Iterable[str] = ()) -> str:
@@ -91,11 +88,11 @@ class Redactor:
             return line
         if _PYTEST_COUNTS.fullmatch(bare):
             return line
-        if (frame := _FRAME.fullmatch(line)) and (path := self._path(frame["path"])):
+        if (frame := _FRAME.fullmatch(line)) and (path := self._path(frame["path"], words)):
             name = frame["name"]
             shown = f", in {name if name in words or name == '<module>' else MARK}" if name else ""
             return f'{frame["indent"]}File "{path}", line {frame["line"]}{shown}'
-        if (place := _PYTEST_PLACE.fullmatch(bare)) and (path := self._path(place["path"])):
+        if (place := _PYTEST_PLACE.fullmatch(bare)) and (path := self._path(place["path"], words)):
             return f"{path}:{place['line']}:{self._words(place['rest'], words, quoted)}"
         return self._words(line, words, quoted)
 
@@ -117,86 +114,78 @@ class Redactor:
         return MARK.join(masked)
 
     def _token(self, token: str, words: set[str]) -> str:
-        if token in words or (token in _EXCEPTIONS and not self._is_cell(token)):
-            return token
-        lower = token.lower()
-        if self.complete and lower in _words() and not self._is_cell(token):
-            return token
-        return MARK
+        return token if token in words or self._trusts(token) else MARK
 
-    def _is_cell(self, token: str) -> bool:
-        return _hash(token) in self.cells
+    def _trusts(self, token: str) -> bool:
+        return token in self.trusted or token.lower() in self.trusted
 
-    def _path(self, path: str) -> str | None:
+    def _path(self, path: str, words: set[str]) -> str | None:
         """A path as it may be shown; None for what is no file of code."""
         pure = PurePosixPath(path)
         if path in {"<string>", "<stdin>"}:
             return path
-        if not re.fullmatch(r"[A-Za-z_]\w*\.py", pure.name) or self._is_cell(pure.stem):
-            return None
-        library = {"site-packages", "dist-packages"} & set(pure.parts)
-        return pure.as_posix() if library and re.fullmatch(r"[\w./+-]+", path) else pure.name
+        library = any(part in {"site-packages", "dist-packages"} or part.startswith("python3") for part in pure.parts)
+        if library and re.fullmatch(r"[\w./+-]+", path):
+            return path
+        ours = pure.suffix == ".py" and (pure.stem in words or self._trusts(pure.stem))
+        return pure.name if ours else None
 
 
 def _is_rule(bare: str) -> bool:
     return not any(character.isalnum() for character in bare)
 
 
-_EXCEPTIONS: Final = frozenset(
-    name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
-) | {
-    "EmptyDataError",
-    "ParserError",
-    "ArrowInvalid",
-    "ArrowTypeError",
-    "MergeError",
-    "E",
-    "Traceback",
-    "FAILED",
-    "ERROR",
-}
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.lower().encode(errors="surrogatepass"), digest_size=8).digest()
-
-
 def _collect(paths: list[Path], known: tuple[str, ...]) -> Redactor:
-    cells: set[bytes] = set()
-    for path in paths:
-        if not _collect_file(path, cells):
-            return Redactor(frozenset(cells), complete=False, known=known)
-    return Redactor(frozenset(cells), complete=True, known=known)
-
-
-def _collect_file(path: Path, cells: set[bytes]) -> bool:
-    """Add the words of a file; False where they are too many or can't be read."""
+    trusted = _words()
+    values: set[str] = set()
     try:
-        layout = lay_out(path)
-        if layout.tabular:
-            for arrays in batches(layout):
-                for array in arrays:
-                    for value in array.unique().to_pylist():
-                        if not _add(str(value), cells):
-                            return False
-            return True
-        if layout.format in {"text", "json"}:
-            with open_text(layout) as file:
-                return all(_add(word, cells) for line in file for word in _TOKEN.findall(line))
+        for path in paths:
+            for texts in _texts(path):
+                values |= _trusted_words(texts, trusted)
     except UnreadableTableError:
-        return False
-    return False
+        # Which words are values is not known: none is trusted.
+        return Redactor(frozenset(), known)
+    return Redactor(frozenset(word for word in trusted if word.lower() not in values), known)
 
 
-def _add(value: str, cells: set[bytes]) -> bool:
-    """Remember a value; one of several words only if all of them would else be trusted."""
-    words = _TOKEN.findall(value)
-    if len(words) == 1 or all(word.lower() in _words() for word in words):
-        cells.update(_hash(word) for word in words if not word.isdigit())
-    return len(cells) <= _MOST_VALUES
+def _texts(path: Path) -> Iterator[pa.Array]:
+    """The different texts of a file, in batches."""
+    import pyarrow as pa
+
+    layout = lay_out(path)
+    if layout.tabular:
+        for arrays in batches(layout):
+            for array in arrays:
+                different = array.unique().drop_null()
+                text = different if pa.types.is_string(array.type) else pa.array(map(str, different.to_pylist()))
+                yield text.cast(pa.string())
+    elif layout.format in {"text", "json"}:
+        with open_text(layout) as file:
+            while lines := file.readlines(1 << 20):
+                yield pa.array({word for line in lines for word in _TOKEN.findall(line)}, pa.string())
+    else:
+        raise UnreadableTableError(f"the values of {layout.format} are not known")
+
+
+def _trusted_words(texts: pa.Array, trusted: frozenset[str]) -> set[str]:
+    """The words of those texts that consist of trusted words alone: any other has a word that is masked anyway."""
+    from pyarrow import compute
+
+    plain = texts.filter(compute.match_substring_regex(texts, r"^[A-Za-z_\s[:punct:]]{1,200}$"))
+    found: set[str] = set()
+    lower = {word.lower() for word in trusted}
+    for text in plain.to_pylist():
+        words = {word.lower() for word in _TOKEN.findall(text)}
+        if words <= lower:
+            found |= words
+    return found
 
 
 @functools.cache
 def _words() -> frozenset[str]:
     """Words of the error messages of Python, pandas, pyarrow and pytest: they are printed whatever the data is."""
-    return frozenset(Path(__file__).with_name("error_words.txt").read_text(encoding="utf-8").split())
+    listed = Path(__file__).with_name("error_words.txt").read_text(encoding="utf-8").split()
+    exceptions = {
+        name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+    }
+    return frozenset(listed) | exceptions

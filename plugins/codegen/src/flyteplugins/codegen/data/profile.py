@@ -180,7 +180,7 @@ def _profile_table(basis: Profile, layout: Layout, max_rows: int) -> Profile:
                 column.add(_as_type(array, kind, layout))
             start += length
         columns = tuple(
-            _column(name, kind, array_hints, column, layout)
+            _column(name, kind, array_hints, column)
             for name, kind, array_hints, column in zip(layout.names, types, hints, statistics, strict=True)
         )
     physical = _physical_types(layout)
@@ -205,13 +205,11 @@ def _spread(rows: int, wanted: int) -> Sequence[int]:
     return [*range(first), *(first + (rows - first) * (step + 1) // rest - 1 for step in range(rest))]
 
 
-def _column(name: str, kind: ColumnType, hints: Iterable[str], statistics: Statistics, layout: Layout) -> Column:
+def _column(name: str, kind: ColumnType, hints: Iterable[str], statistics: Statistics) -> Column:
     fields = statistics.result()
     found = [*hints, *fields.pop("hints", ())]
     if kind == "integer" and fields["distinct"] and max(abs(fields["min"]), abs(fields["max"])) > 2**53:
         found.append("whole numbers beyond 2**53: as floats they would lose digits")
-    if "whole numbers beyond 64 bits" in found or layout.format == "parquet":
-        found = [hint for hint in found if hint != "whole numbers with leading zeros"]
     return Column(name=name, dtype=kind, hints=tuple(dict.fromkeys(found)), **fields)
 
 
@@ -287,11 +285,12 @@ class _Candidates:
         if not (self.number or self.digits):
             return
         trimmed = _trimmed(values)
-        if not self.padded_with_zeros and (self.integer or self.digits):
+        if compute.any(compute.match_substring_regex(trimmed, r"^[+-]?0[xX]")).as_py():
             # Arrow reads `0x1F` as a number; pandas does not.
-            self.padded_with_zeros = bool(
-                compute.any(compute.match_substring_regex(trimmed, r"^[+-]?0[0-9xX]")).as_py()
-            )
+            self.integer = self.digits = self.number = False
+            return
+        if not self.padded_with_zeros and (self.integer or self.digits):
+            self.padded_with_zeros = bool(compute.any(compute.match_substring_regex(trimmed, r"^[+-]?0[0-9]")).as_py())
         whole = self.digits and _casts(trimmed, "int64")
         if not whole:
             self.integer = False

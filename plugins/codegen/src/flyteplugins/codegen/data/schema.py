@@ -77,7 +77,7 @@ def _reader(profile: Profile) -> str:
     dtypes: dict[str, Any] = {
         column.name: _DTYPES[column.dtype] for column in profile.columns if column.dtype in _DTYPES
     }
-    return f"pd.read_json(path{lines}, dtype={dtypes!r}, convert_dates=False)"
+    return f"pd.read_json(path{lines}, dtype={dtypes!r})"
 
 
 def _in_docstring(name: str) -> str:

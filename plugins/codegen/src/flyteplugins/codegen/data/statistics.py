@@ -38,7 +38,6 @@ PATTERNS: Final[dict[str, str]] = {
     "percentages": r"^\s*[+-]?\d+([.,]\d+)?\s?%\s*$",
     "amounts with a currency sign": r"^\s*[+-]?[$€£¥]\s?[+-]?[\d.,]+\s*$|^\s*[+-]?[\d.,]+\s?[$€£¥]\s*$",
     "yes/no words": r"^(?i:yes|no|y|n)$",
-    "whole numbers with leading zeros": r"^\s*[+-]?\d+\s*$",
     "JSON documents": r"^\s*(\{(?s:.*)\}|\[(?s:.*)\])\s*$",
 }
 """Forms that text may have, each as a regular expression that all values of a column match."""
