@@ -22,6 +22,7 @@ from flyteplugins.codegen.core.errors import (
     AnswerCutOffError,
     BudgetExceededError,
     CodegenError,
+    InfrastructureError,
     InvalidAnswerError,
     InvalidRequestError,
     MissingCredentialError,
@@ -120,7 +121,7 @@ async def test_the_schema_is_sent_strict_and_mappings_come_back_as_mappings(endp
         json.dumps(GOOD),
         f"```json\n{json.dumps(GOOD, indent=1)}\n```",
         f"Here is the plan {{as asked}}:\n\n{json.dumps(GOOD)}\n\nTell me if {{more}} is needed.",
-        f"<think>Perhaps {{}} or {{'a': 1}}?</think>{json.dumps(GOOD)}",
+        f"<think>Perhaps {json.dumps({'description': 'A draft. ' * 9})}?</think>{json.dumps(GOOD)}",
         '{"description": "Adds up.",\n "packages": ["pandas"]}',
     ],
     ids=["bare", "fenced", "surrounded", "thinking", "spread"],
@@ -299,6 +300,13 @@ async def test_nothing_listening_is_an_error_that_names_the_address() -> None:
         ModelUnavailableError, match=r"http://127\.0\.0\.1:9/v1 .* after 4 tries; last: Connection error"
     ):
         await model_of(litellm_provider("http://127.0.0.1:9/v1")).ask(PLAN, HELLO)
+
+
+async def test_a_password_in_the_address_is_not_shown() -> None:
+    with pytest.raises(ModelUnavailableError) as caught:
+        await model_of(litellm_provider("http://somebody:hunter22@127.0.0.1:9/v1")).ask(PLAN, HELLO)
+    assert "hunter22" not in str(caught.value)
+    assert "http://127.0.0.1:9/v1" in str(caught.value)
 
 
 async def test_retry_after_is_waited_for(endpoint: Endpoint) -> None:
@@ -590,6 +598,14 @@ async def test_the_transcript_has_every_call_before_its_answer_is_used_and_no_se
     assert second["model"] == "any"
     assert path.read_text() == model.transcript.text()
     assert SECRET not in path.read_text() + json.dumps(model.history)
+
+
+async def test_a_transcript_that_cannot_be_written_ends_the_asking(endpoint: Endpoint, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    endpoint.say(GOOD)
+    model = model_of(litellm_provider(endpoint.url), transcript=Transcript(tmp_path / "file" / "transcript.jsonl"))
+    with pytest.raises(InfrastructureError, match=r"transcript\.jsonl can't be written"):
+        await model.ask(PLAN, HELLO)
 
 
 async def test_the_history_has_every_message_once_in_order(endpoint: Endpoint) -> None:

@@ -69,20 +69,20 @@ class Credentials:
 
     def base_variable(self, provider: str) -> str | None:
         """The environment variable that names the endpoint of a provider, where one is set."""
-        prefix = provider.upper()
+        prefix = provider.upper().removesuffix("_CHAT")  # `ollama_chat` is another way to talk to `ollama`
         names = (f"{prefix}_BASE_URL", f"{prefix}_API_BASE")
         return next((name for name in names if os.environ.get(name)), None)
 
     def where(self) -> str:
         """The endpoint, as messages call it."""
         if self._api_base:
-            return self._api_base
+            return _without_user(self._api_base)
         try:
             provider = self._provider()
         except InvalidRequestError:
             return "an unknown provider"
         variable = self.base_variable(provider)
-        return f"{os.environ[variable]} ({variable})" if variable else provider
+        return f"{_without_user(os.environ[variable])} ({variable})" if variable else provider
 
     def key_setting(self) -> str:
         """The setting that the key comes from, as messages call it."""
@@ -113,6 +113,11 @@ class Credentials:
                 "'openai/NAME' with api_base=."
             ) from None
         return str(provider)
+
+
+def _without_user(address: str) -> str:
+    """The address without a name and password in it."""
+    return re.sub(r"//[^/@]*@", "//", address)
 
 
 def _named_key(name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from flyteplugins.codegen.core.errors import InfrastructureError
 from flyteplugins.codegen.models.completion import Completion
 from flyteplugins.codegen.models.step import Message
 
@@ -90,10 +91,19 @@ class Transcript:
 
         Args:
             entry: The call.
+
+        Raises:
+            InfrastructureError: The file can't be written.
         """
         self.entries.append(entry)
         if self.path is not None:
-            await asyncio.to_thread(self._append, self.path, entry.line())
+            try:
+                await asyncio.to_thread(self._append, self.path, entry.line())
+            except OSError as error:
+                raise InfrastructureError(
+                    f"The transcript {self.path} can't be written: {error}. Nothing more is asked, for it would be "
+                    "paid for and lost."
+                ) from None
 
     def text(self) -> str:
         """All calls so far as JSON lines, as they are in the file and as `replay:FILE` reads them."""
