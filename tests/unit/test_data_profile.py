@@ -98,7 +98,7 @@ async def test_the_last_float_makes_a_column_of_whole_numbers_one_of_numbers(tmp
         (['"1,500"', '"22,750.25"'], "text", "thousands separators"),
         (["10%", "12.5 %"], "text", "percentages"),
         (["$10.00", "$1"], "text", "currency"),
-        ([" a", "b "], "text", "2 values begin or end with white space"),
+        ([" a", "b "], "text", "2 of 2 values begin or end with white space"),
         (["NA", "NaN"], "null", ""),
         ([" 5", "6 "], "integer", ""),
     ],

@@ -107,6 +107,8 @@ async def test_a_frame_with_any_index_becomes_csv(frame: pd.DataFrame, text: str
     [
         ("e.csv", b"", "is empty"),
         ("h.csv", b"a,b\n", "has no rows"),
+        ("t.csv", b"a,b\n1,2,\n3,4,\n", "has 2 column names and 3 fields"),
+        ("deep.jsonl", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1 does not parse"),
         ("b.csv", b"\x00\x01\x02\x03" * 10, "binary, not text"),
         ("p.parquet", b"no parquet at all", "does not parse as Parquet"),
         ("j.jsonl", b'{"a": 1}\nnot json\n', "line 2 does not parse as JSON"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flyte.io import File
 
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
-from flyteplugins.codegen.data.tables import UnreadableTableError, batches, lay_out
+from flyteplugins.codegen.data.tables import Layout, UnreadableTableError, batches, csv_batches, lay_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,10 +207,27 @@ def _check_content(path: Path, label: str) -> None:
         raise InvalidInputError(f"{label}: {path.name} is empty. Pass a file with data.")
     try:
         layout = lay_out(path)
-        if layout.tabular and not any(len(arrays[0]) for arrays in batches(layout) if arrays):
-            what = "has no rows" if layout.names else "has no columns"
-            raise InvalidInputError(f"{label}: {path.name} {what}. Pass a sample with at least one row of data.")
+        if layout.tabular and (problem := _without_rows(layout)):
+            raise InvalidInputError(f"{label}: {path.name} {problem}")
     except UnreadableTableError as error:
         raise InvalidInputError(
             f"{label}: {path.name} can't be used: {error}. Repair the file, or give it the extension of its format."
         ) from error
+
+
+def _without_rows(layout: Layout) -> str:
+    """What is wrong with a table that has no usable row; empty if it has one."""
+    wrong_width: list[int] = []
+    if layout.format in {"csv", "tsv"}:
+        usable = any(batch.num_rows for batch in csv_batches(layout, wrong_width))
+    else:
+        usable = any(len(arrays[0]) for arrays in batches(layout) if arrays)
+    if usable:
+        return ""
+    if wrong_width:
+        return (
+            f"has {len(layout.header)} column names and {wrong_width[0]} fields in its records. Give every column a "
+            "name, or remove the delimiter at the end of the records."
+        )
+    what = "has no rows" if layout.names else "has no columns"
+    return f"{what}. Pass a sample with at least one row of data."

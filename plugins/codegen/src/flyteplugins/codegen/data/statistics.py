@@ -187,7 +187,7 @@ class TextStatistics:
             hints.append(f"numbers but for {self._rows - self._numbers} of {self._rows} values, which are other text")
             shown = list(self._not_numbers)
         if self._padded:
-            hints.append(f"{self._padded} values begin or end with white space")
+            hints.append(f"{self._padded} of {self._rows} values begin or end with white space")
         return {
             "nulls": self.nulls,
             "distinct": distinct,

@@ -362,7 +362,7 @@ def json_records(layout: Layout) -> Iterator[dict[str, Any]]:
         if layout.format == "json":
             try:
                 yield from json.load(file)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UnreadableTableError(f"it does not parse as JSON: {error}") from error
             return
         for number, line in enumerate(file, 1):
@@ -370,7 +370,7 @@ def json_records(layout: Layout) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UnreadableTableError(f"line {number} does not parse as JSON: {error}") from error
             if not isinstance(record, dict):
                 raise UnreadableTableError(f"line {number} is no JSON object")
@@ -382,7 +382,7 @@ def _json_layout(layout: Layout) -> Layout:
         with open_text(layout) as file:
             try:
                 document = json.load(file)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UnreadableTableError(f"it does not parse as JSON: {error}") from error
         listed = isinstance(document, list) and all(isinstance(row, dict) for row in document)
         records: Iterable[dict[str, Any]] = document if listed else []
