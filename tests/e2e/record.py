@@ -12,16 +12,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from recorded_requests import RECORDINGS, REQUESTS
 from rich.console import Console
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
-from flyteplugins.codegen.cli.demo.request import LOOKALIKE, RECORDING, NamedRequest
 from flyteplugins.codegen.cli.arguments import generate_arguments
+from flyteplugins.codegen.cli.demo.request import LOOKALIKE, RECORDING, NamedRequest
 from flyteplugins.codegen.models.transcript import transcript_of
 from flyteplugins.codegen.report.live import View
-
-sys.path.insert(0, str(Path(__file__).parent))
-from recorded_requests import RECORDINGS, REQUESTS
 
 
 def record(request: NamedRequest, model: str, api_base: str | None, api_key: str | None) -> CodeGenEvalResult:

@@ -102,6 +102,13 @@ def test_steps_side_by_side_are_each_closed_by_their_own_answer() -> None:
     assert [row.step for row in progress.running] == ["tests"]
 
 
+def test_a_check_that_was_not_announced_began_when_the_one_before_it_ended() -> None:
+    progress = Progress()
+    progress.take(CheckFinished(1, "contract", True, ""), 10.0)
+    (row,) = progress.take(CheckFinished(1, "tests", True, ""), 14.5)
+    assert row.seconds == 4.5
+
+
 def test_a_step_that_says_nothing_of_its_end_ends_with_the_attempt() -> None:
     progress = Progress()
     progress.take(StepStarted(1, "mutants"), 1.0)

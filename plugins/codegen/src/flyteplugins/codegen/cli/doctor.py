@@ -80,15 +80,7 @@ def report() -> dict[str, Any]:
         "python": platform.python_version(),
         "imported_from": str(package),
         "distributions": [asdict(one) for one in installed],
-        "runtimes": [
-            {
-                "name": runtime.name,
-                "available": availability.available,
-                "reason": availability.reason,
-                "isolates": runtime.isolates,
-            }
-            for runtime, availability in asyncio.run(survey())
-        ],
+        "runtimes": [asdict(runtime) for runtime in asyncio.run(survey())],
         "models": [
             {
                 "provider": provider,

@@ -11,13 +11,16 @@ import rich_click as click
 from flyteplugins.codegen.cli.console import FAILED, WRONG_USAGE, Screen
 from flyteplugins.codegen.core.errors import CodegenError, UserError
 
-_BACKENDS: Final = ("litellm",)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _NEW_FOLDER: Final = Path("generation")
 
 
 class Commands(click.RichGroup):
     """The group; errors of ours end a command with a message and an exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they are used."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

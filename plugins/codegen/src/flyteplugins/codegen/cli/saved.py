@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from flyteplugins.codegen import CodeGenEvalResult
 from flyteplugins.codegen.cli import arguments, output
-from flyteplugins.codegen.cli.console import Screen
+from flyteplugins.codegen.cli.console import FAILED, Screen
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.settings import RUNTIMES
 from flyteplugins.codegen.results.saved import load
@@ -65,7 +67,23 @@ def show(screen: Screen, folder: Path) -> None:
 
 def test(screen: Screen, folder: Path, sandbox: str | None) -> None:
     """Run the tests; the arguments are those of the command."""
-    raise NotImplementedError
+    from flyteplugins.codegen.cli.suite import run_tests
+
+    run, failure = run_tests(_load(folder, sandbox))
+    cases = run.cases if run else ()
+    for case in cases:
+        screen.say(f"{'passed' if case.passed else 'FAILED'}  {case.name}")
+        if case.message:
+            screen.say(textwrap.indent(case.message.rstrip(), "        "))
+    if failure:
+        screen.say(f"\n{failure}")
+    seconds = f" in {run.seconds:.1f} s" if run else ""
+    screen.say(f"{sum(case.passed for case in cases)} of {len(cases)} tests passed{seconds}")
+    screen.document(
+        {"success": failure is None, "error": failure, "tests": [case.model_dump(mode="json") for case in cases]}
+    )
+    if failure:
+        sys.exit(FAILED)
 
 
 def _load(folder: Path, sandbox: str | None) -> CodeGenEvalResult:

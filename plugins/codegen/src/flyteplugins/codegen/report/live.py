@@ -78,7 +78,10 @@ class View:
                 f"{progress.calls} model calls, {progress.input_tokens:,} tokens in, {progress.output_tokens:,} out, "
                 f"{now - self._started:.0f} s"
             )
-            return Group(*(self._line(row, now) for row in progress.running), Text(total, style="dim"))
+            # The checks of an attempt follow each other and say only what came of them.
+            idle = Row(progress.attempt, "checks", progress.latest or self._started, running=True)
+            rows = progress.running or [idle]
+            return Group(*(self._line(row, now) for row in rows), Text(total, style="dim"))
 
     def _line(self, row: Row, now: float) -> Text:
         if not row.step:

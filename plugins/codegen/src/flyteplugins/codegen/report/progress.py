@@ -52,6 +52,7 @@ class Progress:
         input_tokens: Tokens sent so far.
         output_tokens: Tokens received so far.
         attempt: The attempt that runs.
+        latest: When the latest event was.
     """
 
     running: list[Row] = field(default_factory=list)
@@ -59,6 +60,7 @@ class Progress:
     input_tokens: int = 0
     output_tokens: int = 0
     attempt: int = 0
+    latest: float | None = None
 
     def take(self, event: Event, now: float) -> list[Row]:
         """Take an event in.
@@ -71,6 +73,12 @@ class Progress:
             What is finished with it, in order.
         """
         self.attempt = max(self.attempt, event.attempt)
+        try:
+            return self._take(event, now)
+        finally:
+            self.latest = now
+
+    def _take(self, event: Event, now: float) -> list[Row]:
         if isinstance(event, StepStarted):
             self.running.append(Row(event.attempt, event.step, now, running=True))
             return []
@@ -105,12 +113,13 @@ class Progress:
         return rows
 
     def _finish(self, event: Event, step: str, now: float) -> Row:
-        """The row of a step that ends; one that was not announced took no time that we know of."""
+        """The row of a step that ends; one that was not announced began when the one before it ended."""
         for row in self.running:
             if row.step == step:
                 self.running.remove(row)
                 return replace(row, running=False, seconds=now - row.started)
-        return Row(event.attempt, step, now)
+        began = now if self.latest is None else self.latest
+        return Row(event.attempt, step, began, seconds=now - began)
 
     def _judged(self, event: AttemptFinished, now: float) -> Row:
         if event.passed:

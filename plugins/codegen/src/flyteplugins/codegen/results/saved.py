@@ -166,27 +166,14 @@ def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> No
     for name, file in (result.original_samples or {}).items():
         document["original_samples"][name] = _keep_sample(name, file, staging)
     if result.tests is not None:
-        kept = {name: entry["path"] for name, entry in (document["original_samples"] or {}).items()}
-        _write_fixture(result, kept, staging)
+        samples = {name: entry["path"] for name, entry in (document["original_samples"] or {}).items()}
+        for name, text in fixture_files(result.contract, samples).items():
+            (staging / name).write_text(text, encoding="utf-8")
     _without_credentials(document)
     (staging / RESULT).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (staging / TRANSCRIPT).write_text(transcript_of(result.conversation_history), encoding="utf-8")
     if outputs is not None:
         shutil.copytree(outputs, staging / OUTPUTS)
-
-
-def _write_fixture(result: CodeGenEvalResult, samples: dict[str, str], staging: Path) -> None:
-    """Put the test fixture beside the tests, so that plain `pytest` works in the folder."""
-    contract = result.contract
-    for name, kind in contract.inputs.items():
-        if kind == "File" and name not in samples and name in result.input_examples:
-            # What the model gave as the content of a small file was what the tests saw.
-            example = PurePosixPath(SAMPLES) / name / f"{name}.txt"
-            (staging / example).parent.mkdir(parents=True)
-            (staging / example).write_text(result.input_examples[name], encoding="utf-8")
-            samples = {**samples, name: str(example)}
-    for file_name, text in fixture_files(contract, samples).items():
-        (staging / file_name).write_text(text, encoding="utf-8")
 
 
 def _lock_text(lock: Lock) -> str:
