@@ -1,0 +1,91 @@
+"""What a draft must pass before it is handed out: the script's rules, its contract, its tests, and their proof."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from flyteplugins.codegen.checks.contract_checks import check_contract
+from flyteplugins.codegen.checks.proof import prove, unconvincing
+from flyteplugins.codegen.checks.static import static_findings
+from flyteplugins.codegen.checks.subject import Bench, Subject
+from flyteplugins.codegen.checks.suite import run_suite
+from flyteplugins.codegen.checks.text import shortened
+from flyteplugins.codegen.core.events import CheckFinished
+from flyteplugins.codegen.core.verdict import Check, Failure, SuiteProof, Verdict
+from flyteplugins.codegen.data.cut import cut
+from flyteplugins.codegen.tasks.records import Execution
+
+__all__ = ["Bench", "Subject", "check"]
+
+
+async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = None) -> Verdict:
+    """Check a draft; the first stage that fails is the last that is made.
+
+    Args:
+        subject: What is checked.
+        bench: What with.
+        proof: That these very tests can fail on this very code, where it was found out before.
+
+    Returns:
+        The verdict, with all checks that were made.
+
+    Raises:
+        InfrastructureError: The sandbox or this machine failed; that says nothing about the draft.
+    """
+    static, failure = _check_rules(subject)
+    _tell(bench, "static", failure, static.detail)
+    if failure:
+        return Verdict(checks=(static,), failure=failure)
+
+    subject = await _with_cut_samples(subject, bench)
+    contract = await check_contract(subject, bench)
+    checks, output = (static, *contract.checks), _printed(contract.execution)
+    _tell(bench, "contract", contract.failure, _count(contract.checks))
+    if contract.failure or subject.tests is None:
+        return Verdict(checks=checks, failure=contract.failure, output=output)
+
+    suite = await run_suite(subject, bench)
+    passed = sum(case.passed for case in suite.run.cases) if suite.run else 0
+    total = len(suite.run.cases) if suite.run else 0
+    _tell(bench, "tests", suite.failure, f"{passed} of {total}")
+    if suite.failure:
+        return Verdict(checks=checks, suite=suite.run, failure=suite.failure, output=output)
+
+    if proof is None:
+        proof = await prove(subject, bench, contract.execution)
+    failure = unconvincing(proof)
+    _tell(bench, "mutants", failure, f"{proof.mutants_failed} of {proof.mutants}")
+    return Verdict(checks=checks, suite=suite.run, proof=proof, failure=failure, output=output)
+
+
+def _check_rules(subject: Subject) -> tuple[Check, Failure | None]:
+    findings = static_findings(subject.code, subject.contract)
+    name = "the code keeps the script's contract"
+    if not findings:
+        return Check(name=name, passed=True), None
+    message = "The code breaks the script's contract:\n" + "\n".join(f"- {finding}" for finding in findings)
+    return (
+        Check(name=name, passed=False, detail="; ".join(findings)),
+        Failure(stage="static", message=message, signature=message, error_type="logic"),
+    )
+
+
+async def _with_cut_samples(subject: Subject, bench: Bench) -> Subject:
+    """The same with a part of each sample that is large; the whole is read in `run()` only."""
+    parts = await asyncio.gather(*(cut(file, bench.store) for file in subject.samples.values()))
+    return dataclasses.replace(subject, samples=dict(zip(subject.samples, (part for part, _ in parts), strict=True)))
+
+
+def _printed(execution: Execution | None) -> str:
+    return shortened(f"{execution.stdout.strip()}\n{execution.stderr.strip()}".strip()) if execution else ""
+
+
+def _count(checks: tuple[Check, ...]) -> str:
+    binding = [check for check in checks if not check.advisory]
+    return f"{sum(check.passed for check in binding)} of {len(binding)}"
+
+
+def _tell(bench: Bench, stage: str, failure: Failure | None, detail: str) -> None:
+    said = failure.message.splitlines()[0] if failure and failure.message else detail
+    bench.on_event(CheckFinished(attempt=bench.attempt, stage=stage, passed=failure is None, detail=said))

@@ -1,0 +1,179 @@
+"""pytest's side of the tests of a solution: the fixtures, and a report of what happened.
+
+By hand, in the folder of a saved generation: `pytest`. The solution is then run with the interpreter that pytest runs
+on, or with the one of `--solution-python`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+import types
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+LONGEST_MESSAGE = 1_500  # characters of a failure that are reported
+LONGEST_STDERR = 500
+
+
+def _load_runner() -> types.ModuleType:
+    # By path: the tests' folder is not on the import path, where it would shadow other modules.
+    spec = importlib.util.spec_from_file_location("solution_runner", HERE / "solution_runner.py")
+    if spec is None or spec.loader is None:
+        raise ImportError("no loader for Python files")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+solution_runner = _load_runner()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the fixture."""
+    group = parser.getgroup("solution")
+    group.addoption("--solution", default=str(HERE / "solution.py"), help="the script that is tested")
+    group.addoption("--solution-python", default=sys.executable, help="the interpreter that it runs on")
+    group.addoption("--solution-seconds", type=float, default=300.0, help="time limit of one run of it")
+    group.addoption("--solution-report", default="", help="file that gets the report, as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Shield this process from the solution and start the report."""
+    solution_runner.protect()
+    config.pluginmanager.register(Report(config.getoption("--solution-report")), "solution-report")
+
+
+@pytest.fixture(scope="session")
+def _contract() -> Any:
+    return solution_runner.Contract.read(HERE / "contract.json")
+
+
+@pytest.fixture(scope="session")
+def samples(_contract: Any) -> dict[str, Path]:
+    """The sample files by input name, read-only."""
+    return dict(_contract.samples)
+
+
+@pytest.fixture
+def run_solution(request: pytest.FixtureRequest, _contract: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Runs the solution: `run_solution(sales=path, threshold=0.5)` returns exit_code, outputs, stdout, stderr."""
+    option = request.config.getoption
+    runner = solution_runner.SolutionRunner(
+        _contract,
+        Path(option("--solution")).resolve(),
+        option("--solution-python"),
+        tmp_path_factory.mktemp("solution"),
+        option("--solution-seconds"),
+    )
+    request.node.solution_runner = runner
+    return runner
+
+
+class Report:
+    """Collects what happened and writes it when all is over, so that no run of the solution comes after it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path) if path else None
+        self._cases: dict[str, dict[str, Any]] = {}
+        self._errors: list[dict[str, Any]] = []
+        self._timed_out = False
+        self._started = time.monotonic()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note how a phase of a test went."""
+        report = yield
+        case = self._cases.setdefault(item.nodeid, {"name": item.name, "outcome": "passed", "message": ""})
+        if report.when == "call":
+            case["called"] = True
+        if report.skipped and case["outcome"] == "passed":
+            case |= {"outcome": "skipped", "message": shortened(str(report.longrepr or ""), LONGEST_MESSAGE)}
+        elif report.failed and case["outcome"] != "failed":
+            case |= {"outcome": "failed", **_failure(item, call, report)}
+            if getattr(getattr(item, "solution_runner", None), "timed_out", False):
+                # The next test would hang as well.
+                self._timed_out = True
+                item.session.shouldstop = "the solution did not end in time"
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Note why a file could not be collected."""
+        report = yield
+        if report.failed:
+            raised = getattr(getattr(report, "call", None), "excinfo", None)
+            error = raised.value if raised else None
+            self._errors.append(_collection_error(error, str(report.longrepr), collector))
+        return report
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the report."""
+        if self._path is None:
+            return
+        document = {
+            "exit_code": int(exitstatus),
+            "collected": session.testscollected,
+            "cases": list(self._cases.values()),
+            "errors": self._errors,
+            "timed_out": self._timed_out,
+            "seconds": time.monotonic() - self._started,
+        }
+        # Whatever a run of the solution put there goes.
+        self._path.unlink(missing_ok=True)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(document, stream)
+
+
+def shortened(text: str, longest: int) -> str:
+    """Head and tail of a text."""
+    if len(text) <= longest:
+        return text
+    head, tail = longest // 2, longest // 2 - 40
+    return f"{text[:head]}\n... {len(text) - head - tail} characters left out ...\n{text[-tail:]}"
+
+
+def _failure(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> dict[str, Any]:
+    runner = getattr(item, "solution_runner", None)
+    failed = [run for run in (runner.runs if runner else []) if run.exit_code]
+    message = shortened(report.longreprtext, LONGEST_MESSAGE)
+    missing = call.excinfo.value if call.excinfo and isinstance(call.excinfo.value, ImportError) else None
+    in_tests = bool(call.excinfo and call.excinfo.traceback and call.excinfo.traceback[-1].path == item.path)
+    return {
+        "message": message,
+        "error": call.excinfo.typename if call.excinfo else "",
+        "module": getattr(missing, "name", None) or "",
+        "in_tests": in_tests,
+        "exit_code": failed[-1].exit_code if failed else 0,
+        "stderr": shortened(failed[-1].stderr.strip(), LONGEST_STDERR) if failed else "",
+    }
+
+
+def _collection_error(error: BaseException | None, text: str, collector: pytest.Collector) -> dict[str, Any]:
+    cause = error.__cause__ if error is not None and error.__cause__ is not None else error
+    frame = cause.__traceback__ if cause is not None else None
+    file = ""
+    while frame is not None:
+        file, frame = frame.tb_frame.f_code.co_filename, frame.tb_next
+    if isinstance(cause, SyntaxError):
+        file = cause.filename or file
+    return {
+        "error": type(cause).__name__ if cause is not None else "",
+        "module": getattr(cause, "name", None) or "" if isinstance(cause, ImportError) else "",
+        "in_tests": Path(file) == collector.path,
+        "message": shortened(text, LONGEST_MESSAGE),
+    }

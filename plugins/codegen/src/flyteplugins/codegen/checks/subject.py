@@ -1,0 +1,85 @@
+"""What is checked and what with, and how the solution is run for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flyte.io import File
+
+from flyteplugins.codegen.core.contract import INPUT_ROOT, Contract
+from flyteplugins.codegen.core.events import Event
+from flyteplugins.codegen.sandbox.contract import At, Limits
+from flyteplugins.codegen.tasks.executor import Environment, Executor
+
+# No input's name begins with an underscore, so nothing of ours meets a file of the user's.
+SOLUTION_PATH: Final = f"{INPUT_ROOT}/_solution/solution.py"
+SUITE_ROOT: Final = f"{INPUT_ROOT}/_suite"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is checked.
+
+    Attributes:
+        code: The script.
+        tests: The test module; None checks the script alone.
+        contract: What the script takes and gives.
+        samples: Pinned files by input name: the samples, and an example for each File input without one.
+        examples: Text of a value for each input that is no file.
+        environment: What the script runs on.
+    """
+
+    code: str
+    tests: str | None
+    contract: Contract
+    samples: Mapping[str, File]
+    examples: Mapping[str, str]
+    environment: Environment
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What it is checked with.
+
+    Attributes:
+        executor: Runs everything, in the sandbox, as cached tasks.
+        tools: Environment of the tests: pytest, and what they import.
+        limits: What one run may use.
+        env: The only environment variables that programs see.
+        network: Whether programs may open connections.
+        store: Folder of the pinned files.
+        on_event: Takes the events.
+        attempt: The attempt that the events belong to, counted from 1.
+    """
+
+    executor: Executor
+    tools: Environment
+    limits: Limits
+    env: Mapping[str, str]
+    network: bool
+    store: Path
+    on_event: Callable[[Event], None]
+    attempt: int
+
+
+def input_path(name: str, file: File) -> str:
+    """Where a program sees the file of an input."""
+    return f"{INPUT_ROOT}/{name}/{file_name(file)}"
+
+
+def file_name(file: File) -> str:
+    """The name that a file has where it lies; programs look at its extension."""
+    return Path(file.path).name
+
+
+def input_arguments(subject: Subject, files: Mapping[str, File]) -> list[str | At]:
+    """The arguments that hand over the files and the examples, in declared order."""
+    return [
+        At(input_path(name, files[name]), prefix=f"--{name}=")
+        if name in files
+        else f"--{name}={subject.examples.get(name, '')}"
+        for name in subject.contract.inputs
+    ]

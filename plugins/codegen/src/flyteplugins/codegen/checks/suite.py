@@ -1,0 +1,308 @@
+"""Runs the tests of a solution in the sandbox, and says whose fault a failure is where that needs no judgement."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from flyte.io import File
+from pydantic import BaseModel, ValidationError
+
+from flyteplugins.codegen.checks.faults import distributions_of, environment_failure, limit_failure
+from flyteplugins.codegen.checks.fixture import fixture_files
+from flyteplugins.codegen.checks.subject import SOLUTION_PATH, SUITE_ROOT, Bench, Subject, file_name, input_path
+from flyteplugins.codegen.checks.text import LONGEST_MESSAGE, shortened, signature
+from flyteplugins.codegen.core.contract import OUTPUT_ROOT
+from flyteplugins.codegen.core.errors import JobError
+from flyteplugins.codegen.core.verdict import Failure, SuiteRun, TestCase
+from flyteplugins.codegen.sandbox.contract import Argument, At, Python
+from flyteplugins.codegen.tasks.executor import Work
+
+IN_TESTS_ENVIRONMENT: Final = "The tests' environment"
+"""A failure whose message begins so lacks a package of the tests, not of the solution."""
+
+TESTS_PATH: Final = f"{SUITE_ROOT}/test_solution.py"
+_REPORT: Final = "report.json"
+_NO_TESTS_COLLECTED: Final = 5
+_SHARE_OF_A_RUN: Final = 5
+"""One run of the solution in a test gets at most this part of the whole suite's time."""
+
+
+class _Case(BaseModel):
+    """A test, as the fixture reports it."""
+
+    name: str
+    outcome: str
+    message: str = ""
+    error: str = ""
+    module: str = ""
+    in_tests: bool = True
+    exit_code: int = 0
+    stderr: str = ""
+
+
+class _CollectionError(BaseModel):
+    """A file that could not be collected, as the fixture reports it."""
+
+    error: str = ""
+    module: str = ""
+    in_tests: bool = True
+    message: str = ""
+
+
+class _Report(BaseModel):
+    """What the fixture writes when all tests are done."""
+
+    exit_code: int
+    cases: list[_Case] = []
+    errors: list[_CollectionError] = []
+    timed_out: bool = False
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """One run of the tests, judged.
+
+    Attributes:
+        run: The run; None where the sandbox ended it.
+        failure: Why it does not pass; None if it does.
+        failed: Names of the tests that failed.
+    """
+
+    run: SuiteRun | None
+    failure: Failure | None
+    failed: tuple[str, ...] = field(default=())
+
+
+async def run_suite(
+    subject: Subject,
+    bench: Bench,
+    *,
+    code: str | None = None,
+    name: str = "tests",
+    first_failure_only: bool = False,
+) -> SuiteResult:
+    """Run the tests on a script.
+
+    Args:
+        subject: What is checked; it has tests.
+        bench: What with.
+        code: The script that the tests run; the subject's if None.
+        name: What people see in the list of runs.
+        first_failure_only: Stop at the first test that fails.
+
+    Returns:
+        The run and what it means.
+
+    Raises:
+        InfrastructureError: The sandbox failed.
+    """
+    tests = subject.tests or ""
+    if failure := _unparsable(tests):
+        return SuiteResult(None, failure)
+    work = _work(subject, bench, name, subject.code if code is None else code, first_failure_only=first_failure_only)
+    try:
+        execution = await bench.executor.execute(work)
+    except JobError as error:
+        return SuiteResult(None, limit_failure("tests", error, "The run of the tests", bench.limits))
+    report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
+    output = shortened(f"{execution.stdout.strip()}\n{execution.stderr.strip()}".strip())
+    cases = tuple(
+        TestCase(
+            name=case.name,
+            passed=case.outcome == "passed",
+            message=case.message,
+            in_tests=case.in_tests,
+        )
+        for case in (report.cases if report else ())
+    )
+    run = SuiteRun(exit_code=execution.exit_code, cases=cases, output=output, seconds=execution.seconds)
+    failure = _failure(run, report, bench)
+    return SuiteResult(run, failure, tuple(case.name for case in cases if not case.passed))
+
+
+def _work(subject: Subject, bench: Bench, name: str, code: str, *, first_failure_only: bool) -> Work:
+    total = bench.limits.seconds
+    argv: list[Argument] = [
+        Python(bench.tools.image),
+        # Isolated: neither the working folder nor variables decide what pytest imports.
+        "-I",
+        "-B",
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=short",
+        "--show-capture=no",
+        At(SOLUTION_PATH, prefix="--solution="),
+        Python(subject.environment.image, prefix="--solution-python="),
+        At(f"{OUTPUT_ROOT}/{_REPORT}", prefix="--solution-report="),
+        *([f"--solution-seconds={total / _SHARE_OF_A_RUN:g}"] if total else []),
+        *(["-x"] if first_failure_only else []),
+        At(TESTS_PATH),
+    ]
+    # The examples of File inputs count as samples here.
+    given = {key: f"../{key}/{file_name(file)}" for key, file in subject.samples.items()}
+    beside = fixture_files(subject.contract, given)
+    files: dict[str, File | str] = {f"{SUITE_ROOT}/{file}": text for file, text in beside.items()}
+    files[TESTS_PATH] = subject.tests or ""
+    files[SOLUTION_PATH] = code
+    files.update({input_path(key, file): file for key, file in subject.samples.items()})
+    return Work(
+        name=name,
+        argv=tuple(argv),
+        locks=(bench.tools.lock, subject.environment.lock),
+        files=files,
+        env=bench.env,
+        limits=bench.limits,
+        network=bench.network,
+        collect=(_REPORT,),
+    )
+
+
+def _read(file: File | None) -> _Report | None:
+    if file is None:
+        return None
+    try:
+        document: Any = json.loads(Path(file.path).read_text(encoding="utf-8"))
+        return _Report.model_validate(document)
+    except (ValueError, ValidationError):
+        return None
+
+
+def _unparsable(tests: str) -> Failure | None:
+    try:
+        ast.parse(tests)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", None)
+        where = f" in line {line}" if line else ""
+        return Failure(
+            stage="tests",
+            message=f"The tests do not parse{where}: {getattr(error, 'msg', error)}.",
+            signature=signature("tests", "syntax", str(getattr(error, "msg", error))),
+            error_type="test_error",
+        )
+    return None
+
+
+def _failure(run: SuiteRun, report: _Report | None, bench: Bench) -> Failure | None:
+    if report is None or report.exit_code != run.exit_code:
+        # Without a report that agrees with the exit status nobody knows which tests passed.
+        return Failure(
+            stage="tests",
+            message=(
+                f"pytest ended with exit status {run.exit_code} and without a report that agrees: something ended or "
+                f"disturbed it. Neither the solution nor a test may end the process of the tests.\n{run.output}"
+            ),
+            signature=signature("tests", "no report", str(run.exit_code)),
+            error_type="test_error" if run.exit_code == 0 and report is None else None,
+        )
+    if report.errors:
+        return _not_collected(report.errors)
+    if run.exit_code == _NO_TESTS_COLLECTED or not report.cases:
+        return Failure(
+            stage="tests",
+            message=f"There is no test: pytest found no function whose name begins with `test`.\n{run.output}",
+            signature=signature("tests", "none collected"),
+            error_type="test_error",
+        )
+    failed = [case for case in report.cases if case.outcome != "passed"]
+    if report.timed_out:
+        seconds = (bench.limits.seconds or 0) / _SHARE_OF_A_RUN
+        return Failure(
+            stage="tests",
+            message=(
+                f"The solution did not end within {seconds:g} s in a test: {', '.join(case.name for case in failed)}. "
+                "Find what takes long or never ends. If it needs that time, the limit is raised with "
+                f"AutoCoderAgent(timeout=seconds).\n{_told(failed)}"
+            ),
+            signature=signature("tests", "timed out"),
+            error_type="logic",
+            tests=tuple(case.name for case in failed),
+            final=True,
+        )
+    if failed:
+        return _failed(failed, len(report.cases))
+    if run.exit_code:
+        return Failure(
+            stage="tests",
+            message=f"pytest ended with exit status {run.exit_code} although every test passed.\n{run.output}",
+            signature=signature("tests", "exit status", str(run.exit_code)),
+        )
+    return None
+
+
+def _not_collected(errors: list[_CollectionError]) -> Failure:
+    module = next((error.module for error in errors if error.module), "").partition(".")[0]
+    if module:
+        return _tests_lack(module, errors[0].message, ())
+    in_tests = any(error.in_tests for error in errors)
+    shown = shortened("\n\n".join(error.message for error in errors))
+    return Failure(
+        stage="tests",
+        message=f"The tests can't be loaded.\n{shown}",
+        signature=signature("tests", "collection", *(_essence(error.message) for error in errors)),
+        error_type="test_error" if in_tests else None,
+    )
+
+
+def _failed(failed: list[_Case], total: int) -> Failure:
+    names = tuple(case.name for case in failed)
+    for case in failed:
+        if missing := environment_failure("tests", case.stderr, "The solution"):
+            return missing.model_copy(update={"tests": names})
+        if case.module:
+            return _tests_lack(case.module.partition(".")[0], case.message, names)
+    sure = [case for case in failed if _is_tests_own_fault(case)]
+    essence = sorted(f"{case.name} {_essence(case.message)}" for case in failed)
+    return Failure(
+        stage="tests",
+        message=shortened(f"{len(failed)} of {total} tests failed: {', '.join(names)}.\n{_told(failed)}"),
+        signature=signature("tests", *essence),
+        error_type="test_error" if len(sure) == len(failed) else None,
+        tests=names,
+    )
+
+
+def _tests_lack(module: str, message: str, names: tuple[str, ...]) -> Failure:
+    return Failure(
+        stage="tests",
+        message=f"{IN_TESTS_ENVIRONMENT} lacks the module `{module}`.\n{message}",
+        signature=signature("tests", "module of the tests", module),
+        error_type="environment",
+        packages=distributions_of(module),
+        tests=names,
+    )
+
+
+def _is_tests_own_fault(case: _Case) -> bool:
+    """Whether a test failed by itself, whatever the solution did."""
+    return (
+        case.outcome == "skipped"
+        or (case.error == "NameError" and case.in_tests)
+        or (case.error == "TypeError" and "run_solution() " in case.message)
+        or bool(re.search(r"^E\s+fixture '\w+' not found", case.message, re.MULTILINE))
+    )
+
+
+def _told(failed: list[_Case]) -> str:
+    """What each failed test said, within the budget of all of them."""
+    budget = max(300, LONGEST_MESSAGE // max(1, len(failed)))
+    shown = []
+    for case in failed:
+        text = shortened(case.message.strip(), budget)
+        if case.exit_code:
+            text += f"\nThe solution ended with exit status {case.exit_code} and said:\n{case.stderr or 'nothing'}"
+        skipped = " (skipped; a test must run)" if case.outcome == "skipped" else ""
+        shown.append(f"--- {case.name}{skipped}\n{text}")
+    return shortened("\n".join(shown))
+
+
+def _essence(message: str) -> str:
+    """The lines of a failure that say what was wrong, without the code around it."""
+    lines = [line for line in message.splitlines() if line.startswith("E ")]
+    return "\n".join(lines or message.splitlines()[-1:])
