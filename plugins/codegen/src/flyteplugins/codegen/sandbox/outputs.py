@@ -1,4 +1,4 @@
-"""What a program leaves behind, looked at with suspicion: nothing in it is followed, only files and folders are taken."""
+"""What a program leaves behind: nothing in it is followed, and only files and folders are taken."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ def remove_tree(folder: Path) -> None:
         shutil.rmtree(folder)
     except (OSError, RecursionError):
         # Deeper than Python's own recursion goes.
-        subprocess.run(["/bin/rm", "-rf", "--", str(folder)], check=False, capture_output=True)
+        subprocess.run(  # noqa: S603 # the path is one argument, after the end of the options
+            ["/bin/rm", "-rf", "--", str(folder)], check=False, capture_output=True
+        )
 
 
 def _clean_file(path: Path, info: os.stat_result) -> None:

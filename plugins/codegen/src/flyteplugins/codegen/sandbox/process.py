@@ -14,7 +14,7 @@ from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import SandboxFailedError
 from flyteplugins.codegen.sandbox.contract import Argument, At, Availability, Job, Outcome, Python
 from flyteplugins.codegen.sandbox.environments import EnvironmentStore
-from flyteplugins.codegen.sandbox.interpreters import find_interpreter, host_interpreter
+from flyteplugins.codegen.sandbox.interpreters import host_interpreter, python_problem
 from flyteplugins.codegen.sandbox.launch import GUEST, LAUNCHER, standard_variables, through_file, too_long
 from flyteplugins.codegen.sandbox.outputs import Staging, remove_tree
 from flyteplugins.codegen.sandbox.supervise import Program, supervise
@@ -45,12 +45,7 @@ class ProcessRuntime:
 
     async def python_problem(self, version: str) -> str | None:
         """Why there is no interpreter of `version`, and what to do."""
-        if await find_interpreter(version):
-            return None
-        return (
-            f"There is no Python {version} on this machine. Install it with `uv python install {version}`, or leave "
-            f"python_version out for {sys.version_info.major}.{sys.version_info.minor}."
-        )
+        return await python_problem(version)
 
     async def prepare(self, lock: Lock) -> str:
         """Build the environment of a lock, or verify the one that exists."""

@@ -41,6 +41,15 @@ def resident_bytes(pids: list[int], limit: int) -> int:
     return min(resident, sum(_proportional(pid) for pid in pids)) if resident > limit else resident
 
 
+def threads(pids: list[int]) -> int:
+    """How many threads the processes have together, which is what the kernel counts; 0 without `/proc`."""
+    count = 0
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError):
+            count += int(_fields(pid)[17])
+    return count
+
+
 def end_below(root: int) -> None:
     """End every process below `root`. All are stopped first, so that none can start another meanwhile."""
     stopped: list[int] = []
@@ -65,10 +74,13 @@ def _parents() -> list[tuple[int, int]]:
     for name in os.listdir(_PROC):  # noqa: PTH208 # names only, many times a second
         if name.isdigit():
             with contextlib.suppress(OSError):
-                # The command may hold spaces and brackets: the fields are counted from its closing one.
-                fields = (_PROC / name / "stat").read_bytes().rpartition(b")")[2].split()
-                found.append((int(name), int(fields[1])))
+                found.append((int(name), int(_fields(int(name))[1])))
     return found
+
+
+def _fields(pid: int) -> list[bytes]:
+    """The fields of `/proc/PID/stat` from the third on: the command before may hold spaces and brackets."""
+    return (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
 
 
 def _resident(pid: int) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Literal
+from typing import IO, Any, Final, Literal
 
 from flyteplugins.codegen.core.errors import (
     JobError,
@@ -23,11 +24,11 @@ from flyteplugins.codegen.core.errors import (
     OutputTooLargeError,
     SandboxFailedError,
 )
-from flyteplugins.codegen.sandbox.capture import Capture, Kept
+from flyteplugins.codegen.sandbox.capture import Capture
 from flyteplugins.codegen.sandbox.contract import Limits, Outcome
 from flyteplugins.codegen.sandbox.control_group import ControlGroup
 from flyteplugins.codegen.sandbox.outputs import usage
-from flyteplugins.codegen.sandbox.processes import descendants, end_below, resident_bytes
+from flyteplugins.codegen.sandbox.processes import descendants, end_below, resident_bytes, threads
 
 _SECONDS_TO_START: Final = 30.0
 _SECONDS_TO_END: Final = 10.0
@@ -84,96 +85,141 @@ async def supervise(
         JobError: One of its kinds, as `Runtime.run` says.
         SandboxFailedError: `command` ended without having started the program.
     """
-    run = _Run(limits, written)
+    group = await asyncio.to_thread(ControlGroup, limits)
     try:
-        return await run.to_end(command, mode, program)
-    finally:
-        await run.close()
-
-
-class _Run:
-    """One program that runs."""
-
-    def __init__(self, limits: Limits, written: Sequence[Path]) -> None:
-        self._limits = limits
-        self._written = written
-        self._capture = Capture(limits.output_bytes)
-        self._stdout, self._stderr = Kept(), Kept()
-        self._process: asyncio.subprocess.Process | None = None
-        self._group: ControlGroup | None = None
-        self._readers: list[asyncio.Task[None]] = []
-        self._others: list[asyncio.Task[object]] = []
-        self._go: int | None = None
-        self._status_transport: asyncio.ReadTransport | None = None
-        self._peak = 0
-
-    async def to_end(self, command: Sequence[str], mode: str, program: Program) -> Outcome:
-        spec = await asyncio.to_thread(_unnamed_file, program.spec())
-        self._group = await asyncio.to_thread(ControlGroup, self._limits)
-        with spec:
-            status = await self._start([*command, mode], spec.fileno())
-        await self._wait_until_ready(status)
-        await asyncio.to_thread(self._confine)
-        began = time.monotonic()
-        assert self._go is not None
-        os.write(self._go, b"g")
-        excess, line = await self._wait(status)
-        seconds = time.monotonic() - began
-        if excess is not None:
-            await self._end()
-        await self._gone()
-        if excess is None:
-            excess = await asyncio.to_thread(self._excess_at_end)
-        return self._judge(excess, line, seconds)
-
-    async def _start(self, command: list[str], spec: int) -> asyncio.StreamReader:
-        status_read, status_write = os.pipe()
-        go_read, self._go = os.pipe()
+        guest = await _Guest.start([*command, mode], program, limits.output_bytes)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
-                *map(str, (spec, status_write, go_read)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-                pass_fds=(spec, status_write, go_read),
-                start_new_session=True,
-            )
-        except OSError as error:
+            return await _Supervision(guest, group, limits, written).to_end()
+        finally:
+            await guest.close()
+    finally:
+        await asyncio.to_thread(group.close)
+
+
+class _Guest:
+    """The outermost process of a sandbox, with what it prints and the two pipes to the first process inside.
+
+    Attributes:
+        pid: Its process id; those of the sandbox are below it.
+        capture: What it and all below it print.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, output_cap: int, status: int, go: int) -> None:
+        self.pid = process.pid
+        self.capture = Capture(output_cap)
+        self._process = process
+        self._status_fd, self._go_fd = status, go
+        self._status = asyncio.StreamReader()
+        self._status_transport: asyncio.ReadTransport | None = None
+        self._readers = self.capture.start(process)
+
+    @classmethod
+    async def start(cls, command: list[str], program: Program, output_cap: int) -> _Guest:
+        """Start it; the program inside waits for `go`."""
+        status_read, status_write = os.pipe()
+        go_read, go_write = os.pipe()
+        try:
+            with await asyncio.to_thread(_unnamed_file, program.spec()) as spec:
+                inherited = (spec.fileno(), status_write, go_read)
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    *map(str, inherited),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+                    pass_fds=inherited,
+                    start_new_session=True,
+                )
+        except BaseException as error:
             os.close(status_read)
-            raise SandboxFailedError(f"{command[0]} can't be started: {error}.") from error
+            os.close(go_write)
+            if isinstance(error, OSError):
+                raise SandboxFailedError(f"{command[0]} can't be started: {error}.") from error
+            raise
         finally:
             os.close(status_write)
             os.close(go_read)
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._readers = [
-            asyncio.create_task(self._capture.read(self._process.stdout, self._stdout)),
-            asyncio.create_task(self._capture.read(self._process.stderr, self._stderr)),
-        ]
-        status = asyncio.StreamReader()
-        self._status_transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(status), os.fdopen(status_read, "rb", buffering=0)
-        )
-        return status
+        return cls(process, output_cap, status_read, go_write)
 
-    async def _wait_until_ready(self, status: asyncio.StreamReader) -> None:
+    async def ready(self) -> None:
+        """Wait until the sandbox is set up."""
+        self._status_transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(self._status), os.fdopen(os.dup(self._status_fd), "rb", buffering=0)
+        )
         try:
-            line = await asyncio.wait_for(status.readline(), _SECONDS_TO_START)
+            line = await asyncio.wait_for(self.line(), _SECONDS_TO_START)
         except asyncio.TimeoutError:
             raise SandboxFailedError(f"The sandbox did not start within {_SECONDS_TO_START:.0f} s.") from None
-        if line != b"ready\n":
-            await self._gone()
-            said = self._stderr.text().strip()[-2000:] or "it said nothing"
+        if line != "ready":
+            await self.gone()
+            said = self.capture.stderr.text().strip()[-2000:] or "it said nothing"
             raise SandboxFailedError(f"The sandbox could not be set up: {said}")
 
+    def go(self) -> None:
+        """Let the program start."""
+        os.write(self._go_fd, b"g")
+
+    async def line(self) -> str:
+        """The next line of the first process; empty where it is gone."""
+        return (await self._status.readline()).decode(errors="replace").rstrip("\n")
+
+    async def gone(self) -> None:
+        """Wait until the outermost process has ended and all that was printed is read."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self._process.wait()), _SECONDS_TO_END)
+        except asyncio.TimeoutError:
+            await asyncio.to_thread(end_below, self.pid)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        await asyncio.wait(self._readers, timeout=_SECONDS_TO_END)
+
+    async def close(self) -> None:
+        """End what still runs."""
+        if self._process.returncode is None:
+            end_below(self.pid)  # on the loop: after a cancellation there may be no second chance to wait
+            os.close(self._go_fd)
+            await asyncio.shield(self.gone())
+        else:
+            os.close(self._go_fd)
+        for reader in self._readers:
+            reader.cancel()
+        if self._status_transport is not None:
+            self._status_transport.close()
+        os.close(self._status_fd)
+
+
+class _Supervision:
+    """One program from its start to its end."""
+
+    def __init__(self, guest: _Guest, group: ControlGroup, limits: Limits, written: Sequence[Path]) -> None:
+        self._guest = guest
+        self._group = group
+        self._limits = limits
+        self._written = written
+        self._peak = 0
+
+    async def to_end(self) -> Outcome:
+        await self._guest.ready()
+        await asyncio.to_thread(self._confine)
+        began = time.monotonic()
+        self._guest.go()
+        excess, line = await self._wait()
+        seconds = time.monotonic() - began
+        if excess is not None:
+            await asyncio.to_thread(end_below, self._guest.pid)
+        await self._guest.gone()
+        if excess is None:
+            excess = await asyncio.to_thread(self._excess_at_end)
+        if excess is not None:
+            raise _excess_error(excess, self._limits, self._printed())
+        return self._judge(line, seconds)
+
     def _confine(self) -> None:
-        assert self._process is not None
-        assert self._group is not None
-        below = descendants(self._process.pid)
-        self._group.admit([self._process.pid, *below])
-        first = below[-1] if below else self._process.pid
+        below = descendants(self._guest.pid)
+        first = below[-1] if below else self._guest.pid
+        self._group.admit(first)
         with contextlib.suppress(OSError):
             Path(f"/proc/{first}/oom_score_adj").write_text(_MOST_LIKELY_VICTIM)
         if sys.platform == "linux":
@@ -183,24 +229,26 @@ class _Run:
             # A little above the limit, so that a file that was cut off there is seen to be over it.
             largest = self._limits.disk_bytes + (1 << 20)
             resource.prlimit(first, resource.RLIMIT_FSIZE, (largest, largest))
-            if first != self._process.pid and not self._group.limits_processes and _counts_by_namespace():
+            if below and not self._group.limits_processes and _counts_by_namespace():
                 most = self._limits.processes + 1
                 with contextlib.suppress(OSError, ValueError):
                     resource.prlimit(first, resource.RLIMIT_NPROC, (most, most))
 
-    async def _wait(self, status: asyncio.StreamReader) -> tuple[Excess | None, bytes]:
-        line: asyncio.Task[bytes] = asyncio.create_task(status.readline())
-        watch: asyncio.Task[Excess] = asyncio.create_task(self._watch())
-        over = asyncio.create_task(self._capture.over.wait())
-        self._others = [line, watch, over]  # type: ignore[list-item] # tasks of different results, only cancelled
-        done, _ = await asyncio.wait(
-            {line, watch, over}, timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-        if line in done:
-            return None, line.result()
-        if watch in done:
-            return watch.result(), b""
-        return ("output" if over in done else "seconds"), b""
+    async def _wait(self) -> tuple[Excess | None, str]:
+        line = asyncio.create_task(self._guest.line())
+        watch = asyncio.create_task(self._watch())
+        over = asyncio.create_task(self._guest.capture.over.wait())
+        tasks: list[asyncio.Task[Any]] = [line, watch, over]
+        try:
+            await asyncio.wait(tasks, timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if line.done():
+                return None, line.result()
+            if watch.done():
+                return watch.result(), ""
+            return ("output" if over.done() else "seconds"), ""
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _watch(self) -> Excess:
         looks = 0
@@ -212,24 +260,22 @@ class _Run:
             looks += 1
 
     def _look(self, count_disk: bool) -> Excess | None:
-        assert self._group is not None
-        assert self._process is not None
-        limits = self._limits
-        if self._group.out_of_memory():
+        limits, group = self._limits, self._group
+        if group.out_of_memory():
             return "memory"
-        if not (self._group.limits_memory and self._group.limits_processes):
-            pids = descendants(self._process.pid)
+        if not (group.limits_memory and group.limits_processes):
+            pids = descendants(self._guest.pid)
             resident = resident_bytes(pids, limits.memory_bytes)
             self._peak = max(self._peak, resident)
-            if resident > limits.memory_bytes and not self._group.limits_memory:
+            if resident > limits.memory_bytes and not group.limits_memory:
                 return "memory"
-            if len(pids) > limits.processes + 2 and not self._group.limits_processes:
+            if threads(pids) > limits.processes + 2 and not group.limits_processes:
                 return "processes"
         return "disk" if count_disk and self._over_disk() else None
 
     def _excess_at_end(self) -> Excess | None:
         # A quick program may be through before it was looked at.
-        if self._capture.over.is_set():
+        if self._guest.capture.over.is_set():
             return "output"
         return "disk" if self._over_disk() else None
 
@@ -237,56 +283,24 @@ class _Run:
         limit = self._limits.disk_bytes
         return sum(usage(folder, limit) for folder in self._written) > limit
 
-    async def _end(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            await asyncio.to_thread(end_below, self._process.pid)
-
-    async def _gone(self) -> None:
-        """Wait for the outermost process and for the end of what it printed."""
-        assert self._process is not None
-        try:
-            await asyncio.wait_for(asyncio.shield(self._process.wait()), _SECONDS_TO_END)
-        except asyncio.TimeoutError:
-            await self._end()
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-        await asyncio.wait(self._readers, timeout=_SECONDS_TO_END)
-
-    def _judge(self, excess: Excess | None, line: bytes, seconds: float) -> Outcome:
-        assert self._group is not None
-        limits, printed = self._limits, (self._stdout.text(), self._stderr.text())
-        if excess is not None:
-            raise _excess_error(excess, limits, printed)
-        word, _, rest = line.decode(errors="replace").strip().partition(" ")
+    def _judge(self, line: str, seconds: float) -> Outcome:
+        printed = self._printed()
+        word, _, rest = line.partition(" ")
         if word == "failed":
             raise SandboxFailedError(f"The program can't be started: {rest}.")
-        out_of_memory = self._group.out_of_memory()
+        status, kilobytes = map(int, rest.split()) if word == "exited" else (-1, 0)
+        if status != 0 and self._group.out_of_memory():
+            raise _excess_error("memory", self._limits, printed)
         if word != "exited":
-            if out_of_memory:
-                raise _excess_error("memory", limits, printed)
             raise JobKilledError("The program was ended from outside.", *printed)
-        status, kilobytes = map(int, rest.split())
-        if out_of_memory and status != 0:
-            raise _excess_error("memory", limits, printed)
         if os.WIFSIGNALED(status):
             raise JobKilledError(f"The program was ended by {_signal_name(os.WTERMSIG(status))}.", *printed)
         peak = max(self._peak, kilobytes << (10 if sys.platform == "linux" else 0))
         return Outcome(os.WEXITSTATUS(status), *printed, seconds, peak or None)
 
-    async def close(self) -> None:
-        """End what still runs; also after a cancellation, and then without giving it time."""
-        if self._process is not None and self._process.returncode is None:
-            end_below(self._process.pid)
-            await asyncio.shield(self._gone())
-        for task in (*self._others, *self._readers):
-            task.cancel()
-        if self._status_transport is not None:
-            self._status_transport.close()
-        if self._go is not None:
-            os.close(self._go)
-        if self._group is not None:
-            await asyncio.to_thread(self._group.close)
+    def _printed(self) -> tuple[str, str]:
+        capture = self._guest.capture
+        return capture.stdout.text(), capture.stderr.text()
 
 
 def _unnamed_file(content: bytes) -> IO[bytes]:
@@ -323,8 +337,6 @@ def _excess_error(excess: Excess, limits: Limits, printed: tuple[str, str]) -> J
 
 
 def _signal_name(number: int) -> str:
-    import signal
-
     try:
         return f"signal {number} ({signal.Signals(number).name})"
     except ValueError:

@@ -12,6 +12,9 @@ With `contain` it is process 1 of a namespace, whose end takes all others with i
 orphans of the program and ends them itself, also when GO closes because the host process is gone.
 """
 
+# pathlib and contextlib cost more to import than all that this does.
+# ruff: noqa: PTH112, PTH123, PTH208, SIM105
+
 import os
 import sys
 
@@ -49,7 +52,7 @@ def main() -> None:
     os.write(status, b"exited %d %d\n" % (wait_status, usage.ru_maxrss))
 
 
-def _read_spec(fd: int) -> "tuple[str, list[str], dict[bytes, bytes]]":
+def _read_spec(fd: int) -> tuple[str, list[str], dict[bytes, bytes]]:
     with os.fdopen(fd, "rb") as file:
         fields = file.read().split(b"\0")[:-1]
     count = int(fields[1])
@@ -78,7 +81,7 @@ def _follow_host(go: int) -> None:
 
 def end_descendants() -> None:
     """Stop all processes below this one, so that none can start another, then end them."""
-    stopped: "set[int]" = set()
+    stopped: set[int] = set()
     while new := _descendants() - stopped:
         for pid in new:
             _signal(pid, _SIGSTOP)
@@ -87,8 +90,8 @@ def end_descendants() -> None:
         _signal(pid, _SIGKILL)
 
 
-def _descendants() -> "set[int]":
-    parents: "dict[int, int]" = {}
+def _descendants() -> set[int]:
+    parents: dict[int, int] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
         if name.isdigit():
             try:
@@ -96,7 +99,7 @@ def _descendants() -> "set[int]":
                     parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
             except OSError:
                 continue
-    found: "set[int]" = set()
+    found: set[int] = set()
     new = {os.getpid()}
     while new:
         new = {pid for pid, parent in parents.items() if parent in new} - found

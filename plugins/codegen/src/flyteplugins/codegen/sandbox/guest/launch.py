@@ -6,6 +6,9 @@
 `["-c", "code", ...]`. Standard library only; runs outside the package.
 """
 
+# As Python itself does it: text paths, and `exec` for `-c`.
+# ruff: noqa: PTH100, PTH109, PTH119, PTH120, PTH123, S102
+
 import json
 import os
 import sys
