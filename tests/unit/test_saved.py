@@ -173,10 +173,23 @@ def test_code_that_was_edited_in_the_folder_wins_and_the_receipt_says_so(
     read = load(folder)
     assert read.solution
     assert read.solution.code == CODE.replace(".sum()", ".max()")
-    assert EDITED in read.receipt.warnings
+    assert read.receipt.warnings == [EDITED.format("solution.py")]
     assert edited(folder)
     again = load(save(read, tmp_path / "again"))
     assert again.solution == read.solution
+    assert again.receipt == read.receipt
+    assert not edited(tmp_path / "again")
+
+
+def test_tests_that_were_edited_in_the_folder_win_and_the_receipt_says_so(
+    result: CodeGenEvalResult, tmp_path: Path
+) -> None:
+    folder = save(result, tmp_path / "saved")
+    (folder / "test_solution.py").write_text("def test_mine(): pass\n")
+    read = load(folder)
+    assert read.tests == "def test_mine(): pass\n"
+    assert read.receipt.warnings == [EDITED.format("test_solution.py")]
+    assert edited(folder)
 
 
 def test_a_sample_that_was_edited_in_the_folder_has_another_hash(result: CodeGenEvalResult, tmp_path: Path) -> None:

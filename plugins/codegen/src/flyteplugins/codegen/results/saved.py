@@ -32,9 +32,10 @@ LARGEST_SAMPLE: Final = 50_000_000
 """Bytes up to which a sample is copied into the folder; a larger one is referred to by its path."""
 
 EDITED: Final = (
-    "solution.py was edited after the generation: checks and tests saw the code as it was generated. "
-    "`codegen test` runs the tests on the code as it is now."
+    "{} was edited after the generation: what is said here of checks and tests was seen before that. `codegen test` "
+    "runs the tests as they are now on the code as it is now."
 )
+"""The warning in the receipt of a generation whose code or tests were edited in its folder."""
 
 _METADATA = re.compile(r"^# /// script\n(?:#(?: .*)?\n)*?# ///\n\n?", re.MULTILINE)
 _PINNED = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)", re.MULTILINE)
@@ -109,28 +110,28 @@ def load(folder: Path) -> CodeGenEvalResult:
         InvalidRequestError: The folder is no saved generation, or a file of it can't be read.
     """
     root = folder.expanduser().absolute()
-    try:
-        document = json.loads((root / RESULT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InvalidRequestError(
-            f"{folder} is no saved generation: it has no {RESULT}. Name a folder that `codegen generate` or "
-            "`result.save()` wrote."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InvalidRequestError(f"{root / RESULT} can't be read: {error}.") from error
-    try:
-        result = CodeGenEvalResult.model_validate(document)
-    except ValidationError as error:
-        raise InvalidRequestError(f"{root / RESULT} is not what a generation wrote: {error}") from error
+    result = _read(root)
     if result.original_samples:
         samples = {name: _anchored(root, file) for name, file in result.original_samples.items()}
         result = result.model_copy(update={"original_samples": samples})
-    return _with_edits(result, root)
+    edits = _edits(result, root)
+    if not edits:
+        return result
+    told = [EDITED.format(name) for name in edits]
+    warnings = [*(line for line in result.receipt.warnings if line not in told), *told]
+    changed: dict[str, Any] = {"receipt": result.receipt.model_copy(update={"warnings": warnings})}
+    if SOLUTION in edits and result.solution:
+        code = _METADATA.sub("", edits[SOLUTION], count=1)
+        changed["solution"] = result.solution.model_copy(update={"code": code})
+    if TESTS in edits:
+        changed["tests"] = edits[TESTS]
+    return result.model_copy(update=changed)
 
 
 def edited(folder: Path) -> bool:
     """Whether somebody changed the code or the tests of a saved generation since it was written."""
-    return EDITED in load(folder).receipt.warnings
+    root = folder.expanduser().absolute()
+    return bool(_edits(_read(root), root))
 
 
 def script(result: CodeGenEvalResult) -> str:
@@ -201,6 +202,21 @@ def _local(file: File[Any]) -> Path | None:
     return None if "://" in path else Path(path)
 
 
+def _read(root: Path) -> CodeGenEvalResult:
+    try:
+        document = json.loads((root / RESULT).read_text(encoding="utf-8"))
+        return CodeGenEvalResult.model_validate(document)
+    except FileNotFoundError:
+        raise InvalidRequestError(
+            f"{root} is no saved generation: it has no {RESULT}. Name a folder that `codegen generate` or "
+            "`result.save()` wrote."
+        ) from None
+    except ValidationError as error:
+        raise InvalidRequestError(f"{root / RESULT} is not what a generation wrote: {error}") from error
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"{root / RESULT} can't be read: {error}.") from error
+
+
 def _anchored(root: Path, file: File[Any]) -> File[Any]:
     """A sample at its path in this folder; its content is hashed anew, as it may have been edited."""
     relative = PurePosixPath(file.path)
@@ -222,21 +238,11 @@ def _digest(stream: Any) -> str:
     return digest.hexdigest()
 
 
-def _with_edits(result: CodeGenEvalResult, root: Path) -> CodeGenEvalResult:
-    changed: dict[str, Any] = {}
-    if result.solution and (root / SOLUTION).is_file():
-        text = (root / SOLUTION).read_text(encoding="utf-8")
-        if text != script(result):
-            code = _METADATA.sub("", text, count=1)
-            changed["solution"] = result.solution.model_copy(update={"code": code})
-    if (root / TESTS).is_file():
-        text = (root / TESTS).read_text(encoding="utf-8")
-        if text != result.tests:
-            changed["tests"] = text
-    if "solution" in changed:
-        warnings = [*(line for line in result.receipt.warnings if line != EDITED), EDITED]
-        changed["receipt"] = result.receipt.model_copy(update={"warnings": warnings})
-    return result.model_copy(update=changed)
+def _edits(result: CodeGenEvalResult, root: Path) -> dict[str, str]:
+    """The text of the files that are not as they were written, by name."""
+    written = {SOLUTION: script(result) if result.solution else None, TESTS: result.tests}
+    now = {name: (root / name).read_text(encoding="utf-8") for name in written if (root / name).is_file()}
+    return {name: text for name, text in now.items() if text != written[name]}
 
 
 def _pinned(result: CodeGenEvalResult) -> list[str]:
