@@ -316,6 +316,15 @@ async def test_retry_after_is_waited_for(endpoint: Endpoint) -> None:
     assert second.at - first.at >= 0.4
 
 
+async def test_a_wait_is_logged_so_that_a_person_knows_why_nothing_happens(
+    endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint.say(Reply(status=429, error="slow down"), GOOD)
+    await model_of(litellm_provider(endpoint.url)).ask(PLAN, HELLO)
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("flyteplugins")]
+    assert re.fullmatch(rf"step plan: {endpoint.url} has .* \(status 429\): slow down\. Trying again in 0\.0 s\.", line)
+
+
 async def test_a_wait_of_an_hour_is_an_error_at_once(endpoint: Endpoint) -> None:
     endpoint.say(Reply(status=429, headers={"retry-after": "3600"}), GOOD)
     with pytest.raises(ModelUnavailableError, match="asks to wait 3600 s"):
@@ -462,10 +471,20 @@ async def test_two_agents_with_their_own_keys_and_endpoints_never_meet(monkeypat
 
 async def test_litellm_params_reach_the_endpoint(endpoint: Endpoint) -> None:
     endpoint.say(GOOD)
-    provider = litellm_provider(endpoint.url, params={"temperature": 0.2, "max_tokens": 4096})
+    provider = litellm_provider(endpoint.url, params={"temperature": 0.2, "max_tokens": 4096, "stream": True})
     await model_of(provider).ask(PLAN, HELLO)
     body = endpoint.requests[0].body
-    assert (body["temperature"], body["max_tokens"]) == (0.2, 4096)
+    assert (body["temperature"], body["max_tokens"], body.get("stream", False)) == (0.2, 4096, False)
+
+
+async def test_an_address_and_a_key_among_litellm_params_are_used_and_the_key_is_not_shown(endpoint: Endpoint) -> None:
+    endpoint.say(GOOD, Reply(status=401, error=f"not with {SECRET}"))
+    model = model_of(litellm_provider(None, "gpt-4.1", params={"api_base": endpoint.url, "api_key": SECRET}))
+    assert await model.ask(PLAN, HELLO) == Plan(**GOOD)
+    assert endpoint.requests[0].key == SECRET
+    with pytest.raises(ModelRefusedError) as caught:
+        await model.ask(PLAN, HELLO)
+    assert SECRET not in str(caught.value)
 
 
 # ---- what a fresh process contacts, and what it costs to import

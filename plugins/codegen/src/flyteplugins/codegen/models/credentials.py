@@ -15,6 +15,7 @@ DUMMY_KEY: Final = "no-key-needed"
 
 _VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
 _SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)\Z", re.IGNORECASE)
+_CREDENTIAL_PARAMETER = re.compile(r"(api_key|ad_token|auth_token|access_key|credentials)\Z")
 _PROVIDER_KEY = re.compile(r"(API_KEY|API_TOKEN|AUTH_TOKEN)\Z")
 _SHORTEST_SECRET: Final = 6
 
@@ -52,7 +53,7 @@ class Credentials:
         """
         if self._api_key_name is not None:
             return _named_key(self._api_key_name)
-        if any(_SECRET_VARIABLE.search(name) for name in self._params):
+        if any(_CREDENTIAL_PARAMETER.search(name) for name in self._params):
             return None
         provider = self._provider()
         missing = litellm().validate_environment(model=self._model, api_base=self._api_base)["missing_keys"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import re
 import time
@@ -23,6 +24,8 @@ from flyteplugins.codegen.models.credentials import Credentials
 from flyteplugins.codegen.models.estimate import count_tokens
 from flyteplugins.codegen.models.lazy_litellm import litellm
 from flyteplugins.codegen.models.step import Message
+
+logger = logging.getLogger(__name__)
 
 _RETRIED: Final = frozenset({408, 409, 429})
 """Statuses below 500 that another try may change."""
@@ -74,7 +77,8 @@ class LiteLLMProvider:
         model: Name of the model as litellm reads it.
         api_key_name: Name of the environment variable with the key; None for the provider's usual variables.
         api_base: Address of the endpoint; None for the provider's usual variables and then its own address.
-        params: More arguments of litellm for each call, such as `temperature` or `max_tokens`.
+        params: More arguments of litellm for each call, such as `temperature` or `max_tokens`. What this class
+            decides itself (messages, deadline, retries, streaming) is not taken from here.
         call_timeout: Seconds that one HTTP request may take; with its retries a call ends within twice that.
         retries: How often to try.
     """
@@ -89,11 +93,12 @@ class LiteLLMProvider:
         retries: Retries | None = None,
     ) -> None:
         self.model = model
-        self.params = dict(params or {})
-        self._api_base = api_base
+        # Answers are taken whole.
+        self.params = {name: value for name, value in (params or {}).items() if name != "stream"}
+        self._api_base = api_base or self.params.get("api_base") or self.params.get("base_url")
         self._call_timeout = call_timeout
         self._retries = retries or Retries()
-        self._credentials = Credentials(model, api_key_name, api_base, self.params)
+        self._credentials = Credentials(model, api_key_name, self._api_base, self.params)
         self._takes_schema = True
 
     def problem(self) -> CodegenError | None:
@@ -162,6 +167,14 @@ class LiteLLMProvider:
                 wait = self._judge(module, error, step, tried)
                 if time.monotonic() + wait >= end:
                     raise self._unavailable(error, step, tried) from None
+                logger.warning(
+                    "step %s: %s has a passing trouble%s: %s Trying again in %.1f s.",
+                    step,
+                    self._credentials.where(),
+                    _shown_status(error),
+                    self._said(error),
+                    wait,
+                )
             await asyncio.sleep(wait)
 
     async def _request(
@@ -180,7 +193,7 @@ class LiteLLMProvider:
         }
         if key is not None:
             arguments["api_key"] = key
-        if self._api_base is not None:
+        if self._api_base:
             arguments["api_base"] = self._api_base
         return await module.acompletion(**arguments)
 
@@ -193,7 +206,9 @@ class LiteLLMProvider:
                 "or less schema, constraints or samples (max_sample_rows=)."
             ) from None
         if isinstance(error, module.ContentPolicyViolationError):
-            raise InvalidAnswerError(f"A content filter refused the step {step!r}: {said} Word the request otherwise.")
+            raise InvalidAnswerError(
+                f"A content filter refused the step {step!r}: {said} Word the request otherwise."
+            ) from None
         if status in _REFUSED or "insufficient_quota" in str(error):
             raise ModelRefusedError(self._refusal(status, said)) from None
         if status in _RETRIED or status >= 500:
