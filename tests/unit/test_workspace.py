@@ -152,11 +152,38 @@ def test_a_lock_names_no_host_and_pins_every_line_with_hashes(lock: Path) -> Non
 
 def test_the_lock_has_what_the_plugin_declares_and_what_builds_it() -> None:
     locked = set(re.findall(r"^([a-z0-9-]+)==", LOCKS[0].read_text(), re.MULTILINE))
-    requirements = importlib.metadata.requires("flyteplugins-codegen") or []
-    declared = {name for line in requirements if "extra ==" not in line for name in re.findall(r"^[\w-]+", line)}
-    assert {"flyte", "litellm"} <= declared
-    assert declared <= locked
+    assert {"flyte", "litellm"} <= declared_dependencies() <= locked
     assert "hatchling" in locked
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).partition(".")[0])
+    return found
+
+
+def test_what_the_plugin_imports_it_declares() -> None:
+    package = ROOT / "plugins" / "codegen" / "src" / "flyteplugins" / "codegen"
+    # What stands in a sandbox or beside a saved generation is not imported by the package.
+    files = [path for path in package.rglob("*.py") if not {"guest", "harness"} & set(path.parts)]
+    third_party = set().union(*map(imported, files)) - sys.stdlib_module_names - {"flyteplugins", "__future__"}
+    assert "flyte" in third_party
+    providers = importlib.metadata.packages_distributions()
+    assert sorted(name for name in third_party if not declared_dependencies() & set(normal(providers[name]))) == []
+
+
+def normal(names: list[str]) -> list[str]:
+    return [re.sub(r"[-_.]+", "-", name).lower() for name in names]
+
+
+def declared_dependencies() -> set[str]:
+    requirements = importlib.metadata.requires("flyteplugins-codegen") or []
+    return {name for line in requirements if "extra ==" not in line for name in re.findall(r"^[\w-]+", line)}
 
 
 def test_the_version_is_above_the_published_plugins() -> None:
