@@ -109,17 +109,18 @@ def _apply(tree: ast.Module, candidate: _Candidate) -> str:
 
 
 def _spread(candidates: list[_Candidate], most: int) -> list[_Candidate]:
-    """At most one a line, at equal distances."""
+    """So many at equal distances, one a line as long as there are lines enough."""
     by_line = list({candidate.line: candidate for candidate in reversed(candidates)}.values())[::-1]
-    if len(by_line) <= most:
-        return by_line
-    return [by_line[(2 * index + 1) * len(by_line) // (2 * most)] for index in range(most)]
+    places = by_line if len(by_line) >= most else candidates
+    if len(places) <= most:
+        return places
+    return [places[(2 * index + 1) * len(places) // (2 * most)] for index in range(most)]
 
 
 def _candidates(tree: ast.Module) -> Iterator[_Candidate]:
     left_alone = _left_alone(tree)
     for number, node in enumerate(ast.walk(tree)):
-        if id(node) in left_alone or not isinstance(node, (ast.expr, ast.stmt)):
+        if id(node) in left_alone or not isinstance(node, (ast.expr, ast.stmt, ast.keyword)):
             continue
         for rule in _RULES:
             if found := rule(node):
@@ -208,6 +209,9 @@ _AGGREGATES: Final = {
     "floor": "ceil",
     "ceil": "floor",
 }
+_AGGREGATE_WORDS: Final = {"sum": "mean", "mean": "sum", "min": "max", "max": "min", "median": "max", "count": "sum"}
+_SWITCHES: Final = frozenset({"ascending", "descending", "dropna", "header", "how", "index", "inclusive", "reverse"})
+_WORDS: Final = {"inner": "left", "left": "inner", "outer": "inner", "both": "neither"}
 _FILTERS: Final = frozenset({"dropna", "drop_duplicates", "query", "sort_values", "sort_index", "fillna", "strip"})
 
 
@@ -298,6 +302,42 @@ def _receiver(call: ast.AST) -> ast.AST:
     return call.func.value
 
 
+def _flip_setting(node: ast.AST) -> _Fault | None:
+    """Turn the direction of a sort round, and what decides which rows and columns come out."""
+    if not isinstance(node, ast.keyword) or node.arg not in _SWITCHES or not isinstance(node.value, ast.Constant):
+        return None
+    value = node.value.value
+    other = not value if isinstance(value, bool) else _WORDS.get(str(value))
+    if other is None:
+        return None
+
+    def replace(old: ast.AST) -> ast.AST:
+        assert isinstance(old, ast.keyword)  # noqa: S101  # the same place of a copy of the tree
+        old.value = ast.Constant(other)
+        return old
+
+    return replace, f"`{node.arg}={value!r}` became `{node.arg}={other!r}`", False
+
+
+def _swap_aggregate_word(node: ast.AST) -> _Fault | None:
+    """As `_swap_aggregate`, where pandas takes the aggregate as a text."""
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or node.value not in _AGGREGATE_WORDS:
+        return None
+    other = _AGGREGATE_WORDS[node.value]
+    return lambda _: ast.Constant(other), f"{node.value!r} became {other!r}", False
+
+
+def _drop_minus(node: ast.AST) -> _Fault | None:
+    if not isinstance(node, ast.UnaryOp) or not isinstance(node.op, (ast.USub, ast.Not, ast.Invert)):
+        return None
+
+    def replace(old: ast.AST) -> ast.AST:
+        assert isinstance(old, ast.UnaryOp)  # noqa: S101  # the same place of a copy of the tree
+        return old.operand
+
+    return replace, f"`{ast.unparse(node)}` became `{ast.unparse(node.operand)}`", False
+
+
 def _negate_branch(node: ast.AST) -> _Fault | None:
     if not isinstance(node, (ast.If, ast.IfExp)) or isinstance(node.test, (ast.Compare, ast.BoolOp)):
         return None
@@ -308,6 +348,17 @@ def _negate_branch(node: ast.AST) -> _Fault | None:
         return old
 
     return replace, f"`if {ast.unparse(node.test)}` was turned round", False
+
+
+def _count_one_more(node: ast.AST) -> _Fault | None:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len"):
+        return None
+
+    def replace(old: ast.AST) -> ast.AST:
+        assert isinstance(old, ast.Call)  # noqa: S101  # the same place of a copy of the tree
+        return ast.BinOp(old, ast.Add(), ast.Constant(1))
+
+    return replace, f"`{ast.unparse(node)}` became `{ast.unparse(node)} + 1`", True
 
 
 def _add_one(node: ast.AST) -> _Fault | None:
@@ -323,8 +374,12 @@ _RULES: Final = (
     _swap_operator,
     _swap_boolean,
     _swap_aggregate,
+    _swap_aggregate_word,
     _drop_step,
+    _drop_minus,
+    _flip_setting,
     _negate_branch,
+    _count_one_more,
     _add_one,
 )
 

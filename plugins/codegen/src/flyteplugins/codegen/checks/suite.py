@@ -13,7 +13,7 @@ from typing import Any, Final
 from flyte.io import File
 from pydantic import BaseModel, ValidationError
 
-from flyteplugins.codegen.checks.faults import distributions_of, environment_failure, limit_failure
+from flyteplugins.codegen.checks.faults import distributions_of, environment_failure, limit_failure, missing_module
 from flyteplugins.codegen.checks.fixture import fixture_files
 from flyteplugins.codegen.checks.subject import SOLUTION_PATH, SUITE_ROOT, Bench, Subject, file_name, input_path
 from flyteplugins.codegen.checks.text import LONGEST_MESSAGE, shortened, signature
@@ -255,8 +255,8 @@ def _failed(failed: list[_Case], total: int) -> Failure:
     for case in failed:
         if missing := environment_failure("tests", case.stderr, "The solution"):
             return missing.model_copy(update={"tests": names})
-        if case.module:
-            return _tests_lack(case.module.partition(".")[0], case.message, names)
+        if lacking := case.module.partition(".")[0] or missing_module(_essence(case.message)):
+            return _tests_lack(lacking, case.message, names)
     sure = [case for case in failed if _is_tests_own_fault(case)]
     essence = sorted(f"{case.name} {_essence(case.message)}" for case in failed)
     return Failure(
@@ -304,5 +304,5 @@ def _told(failed: list[_Case]) -> str:
 
 def _essence(message: str) -> str:
     """The lines of a failure that say what was wrong, without the code around it."""
-    lines = [line for line in message.splitlines() if line.startswith("E ")]
+    lines = [line[1:].strip() for line in message.splitlines() if line.startswith("E ")]
     return "\n".join(lines or message.splitlines()[-1:])

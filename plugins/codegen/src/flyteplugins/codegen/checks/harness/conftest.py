@@ -151,7 +151,7 @@ def _failure(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Test
     runner = getattr(item, "solution_runner", None)
     failed = [run for run in (runner.runs if runner else []) if run.exit_code]
     message = shortened(report.longreprtext, LONGEST_MESSAGE)
-    missing = call.excinfo.value if call.excinfo and isinstance(call.excinfo.value, ImportError) else None
+    missing = call.excinfo.value if call.excinfo and isinstance(call.excinfo.value, ModuleNotFoundError) else None
     in_tests = bool(call.excinfo and call.excinfo.traceback and call.excinfo.traceback[-1].path == item.path)
     return {
         "message": message,
@@ -173,7 +173,7 @@ def _collection_error(error: BaseException | None, text: str, collector: pytest.
         file = cause.filename or file
     return {
         "error": type(cause).__name__ if cause is not None else "",
-        "module": getattr(cause, "name", None) or "" if isinstance(cause, ImportError) else "",
+        "module": getattr(cause, "name", None) or "" if isinstance(cause, ModuleNotFoundError) else "",
         "in_tests": Path(file) == collector.path,
         "message": shortened(text, LONGEST_MESSAGE),
     }
