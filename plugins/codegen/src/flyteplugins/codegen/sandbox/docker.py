@@ -232,9 +232,9 @@ class _Container:
         for path in shown:
             if not path.startswith(f"{INPUT_ROOT}/") or ".." in PurePosixPath(path).parts:
                 raise EngineError(f"{path} does not lie under {INPUT_ROOT}")
-        if limits.seconds is not None:
-            # Should this process be killed, nobody is left to end the container in time but itself.
-            argv = ["timeout", "--signal=KILL", f"{limits.seconds + _SECONDS_OF_GRACE:.3f}", *argv]
+        # Should this process be killed, nobody is left to end the container in time but itself; 0 stands for no limit.
+        longest = 0.0 if limits.seconds is None else limits.seconds + _SECONDS_OF_GRACE
+        argv = ["timeout", "--signal=KILL", f"{longest:.3f}", *argv]
         return {
             "image": self._image,
             "name": self._name,
