@@ -189,6 +189,7 @@ async def test_an_image_that_somebody_removed_is_built_again(
 async def test_a_job_uses_the_environments_of_the_tests_and_of_the_solution_side_by_side(
     runtime: DockerRuntime, images: list[str], engine: Any, job: Callable[..., Job]
 ) -> None:
+    before = combinations(engine)
     tests = await runtime.prepare(fresh_lock(SIX))
     solution = await runtime.prepare(fresh_lock(TABULATE))
     code = """
@@ -203,15 +204,14 @@ subprocess.run([os.environ["SOLUTION"], "-c", "import tabulate; print(tabulate._
     outcome = await runtime.run(
         job(code, Python(solution, "--python="), python=Python(tests), env={"SOLUTION": Python(solution)})
     )
-    made = [name for image in engine.images(name="flyteplugins-codegen") for name in image["RepoTags"] or ()]
-    combined = [name for name in made if name not in (tests, solution)]
-    images.extend([tests, solution, *[name for name in combined if history_has(engine, name, solution)]])
+    images.extend([tests, solution, *(combinations(engine) - before)])
     assert (outcome.stdout, outcome.exit_code) == ("apart\ntabulate\ntabulate\n", 0), outcome.stderr
 
 
-def history_has(engine: Any, image: str, part: str) -> bool:
-    """Whether an image was combined from another."""
-    return any(part.rpartition(":")[2] in layer["CreatedBy"] for layer in engine.history(image))
+def combinations(engine: Any) -> set[str]:
+    """The images that were made of several environments."""
+    found = engine.images(filters={"label": "flyteplugins-codegen=combination"})
+    return {name for image in found for name in image["RepoTags"] or ()}
 
 
 async def test_wheels_whose_hash_is_not_the_locks_are_refused(runtime: DockerRuntime) -> None:
@@ -229,6 +229,24 @@ async def test_an_apt_name_that_is_an_option_never_reaches_apt(runtime: DockerRu
     lock = fresh_lock().model_copy(update={"system_packages": ("-o=APT::Update::Pre-Invoke::=id",)})
     with pytest.raises(EnvironmentBuildError, match="not the name of an apt package"):
         await runtime.prepare(lock)
+
+
+async def test_apt_packages_are_installed_and_an_unknown_one_is_named(
+    runtime: DockerRuntime, images: list[str], job: Callable[..., Job]
+) -> None:
+    lock = fresh_lock().model_copy(update={"system_packages": ("hello",)})
+    try:
+        images.append(image := await runtime.prepare(lock))
+    except EnvironmentBuildError as error:
+        if "resolving" in str(error) or "connect" in str(error):
+            pytest.skip(f"containers of this engine don't reach Debian's packages: {str(error)[:200]}")
+        raise
+    outcome = await runtime.run(job("import subprocess; subprocess.run(['hello'], check=True)", python=Python(image)))
+    assert outcome.stdout == "Hello, world!\n"
+    unknown = lock.model_copy(update={"system_packages": ("no-such-package-in-debian",)})
+    with pytest.raises(EnvironmentBuildError, match="no-such-package-in-debian") as caught:
+        await runtime.prepare(unknown)
+    assert caught.value.packages == ("no-such-package-in-debian",)
 
 
 async def test_a_job_whose_image_is_gone_fails_as_infrastructure(
@@ -295,6 +313,23 @@ async def test_only_named_variables_arrive(
     code = "import os; print(os.environ.get('SECRET_OF_THE_HOST'), os.environ['GIVEN'], os.environ['PLACE'])"
     outcome = await runtime.run(job(code, env={"GIVEN": "a\nb $(id) '\"", "PLACE": At("/var/outputs/x", "at:")}))
     assert outcome.stdout == "None a\nb $(id) '\" at:/var/outputs/x\n"
+
+
+async def test_the_proxies_of_the_users_docker_settings_stay_out_of_jobs_and_images(
+    runtime: DockerRuntime,
+    engine: Any,
+    images: list[str],
+    job: Callable[..., Job],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proxies = {"default": {"httpProxy": "http://user:password@127.0.0.1:9"}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    images.append(image := await runtime.prepare(fresh_lock()))
+    outcome = await runtime.run(job("import os; print(dict(os.environ))", python=Python(image)))
+    assert "PATH" in outcome.stdout
+    assert "password" not in outcome.stdout + json.dumps(engine.inspect_image(image))
 
 
 async def test_inputs_are_read_also_private_ones_and_can_not_be_changed(

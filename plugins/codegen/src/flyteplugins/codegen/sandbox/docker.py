@@ -245,6 +245,8 @@ class _Container:
             "environment": standard_variables(limits, "/tmp")  # noqa: S108 # as above
             | {name: _text(value) for name, value in job.env.items()},
             "labels": {LABEL: "job", OWNER_LABEL: owner()},
+            # The user's proxies would become variables that nobody named, with a password in them perhaps.
+            "use_config_proxy": False,
             "host_config": engine.create_host_config(
                 mounts=[
                     _bind(outputs, OUTPUT_ROOT, read_only=False),
@@ -469,6 +471,7 @@ def _try_container(engine: APIClient, base: str) -> None:
         entrypoint=[],
         user=f"{_NOBODY}:{_NOBODY}",
         labels={LABEL: "probe", OWNER_LABEL: owner()},
+        use_config_proxy=False,
         host_config=engine.create_host_config(**_confinement(Limits(memory_bytes=64 << 20), network=False)),
     )["Id"]
     try:

@@ -44,8 +44,11 @@ def engine_errors() -> Iterator[None]:
         raise EngineError(str(error)) from error
 
 
-def connect() -> APIClient:
+def connect(seconds: int = _SECONDS_TO_ANSWER) -> APIClient:
     """A connection for one thread, to the engine that the `docker` command would use.
+
+    Args:
+        seconds: How long the engine may take for an answer.
 
     Returns:
         The connection; the caller closes it.
@@ -60,7 +63,7 @@ def connect() -> APIClient:
     with engine_errors():
         # The variable decides; without it the command's current context, as Docker Desktop sets one.
         settings = kwargs_from_env() if os.environ.get("DOCKER_HOST") else ContextAPI.kwargs_from_context()
-        return APIClient(version="auto", timeout=_SECONDS_TO_ANSWER, **settings)
+        return APIClient(version="auto", timeout=seconds, **settings)
 
 
 def owner() -> str:

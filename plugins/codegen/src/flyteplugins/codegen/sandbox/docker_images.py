@@ -1,22 +1,23 @@
 """Docker images of environments: one an environment, named by the lock's key, and one for each set used together.
 
-Wheels are fetched and unpacked by uv on the host, which has the index settings and a cache; the engine only copies
-them. So a build needs no network, unless there are apt packages or the base image is still to be pulled.
+Wheels are fetched and unpacked by uv on the host, which has the index settings and a cache; the engine only takes them
+in. So a build needs no network, unless there are apt packages or the base image is still to be pulled. Images are
+committed containers rather than built from a Dockerfile: the engine's builder copies everything twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
-import json
 import re
+import shlex
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from flyteplugins.codegen.core.environment import Lock
@@ -48,15 +49,25 @@ _LAYOUT: Final = "1"
 
 _LAYOUT_LABEL: Final = f"{LABEL}.layout"
 _LOCK_LABEL: Final = f"{LABEL}.lock"
+_SECONDS_TO_BUILD: Final = 1800
 _APT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 
 _COMPILE: Final = (
-    "import compileall, py_compile, sys; "
-    "compileall.compile_dir(sys.argv[1], quiet=2, workers=0, "
+    "import compileall, py_compile, re, sys; "
+    "compileall.compile_dir(sys.argv[1], quiet=2, workers=0, rx=re.compile('/tests/'), "
     "invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
 )
-"""A container's root is read-only: what is not compiled in the image is compiled again by every run."""
+"""A container's root is read-only: what is not compiled in the image is compiled again by every run. The tests that
+libraries bring along are half of their code, and nothing imports them."""
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A tar archive and the folder of a container where it is unpacked."""
+
+    place: str
+    archive: IO[bytes] | Iterable[bytes]
 
 
 def interpreter(image: str) -> str:
@@ -178,21 +189,24 @@ async def _install(lock: Lock, folder: Path) -> None:
 
 def _build_environment(lock: Lock, image: str, site: Path) -> None:
     with _connected() as engine:
-        base = find_base(engine, lock.python)
-        if base is not None:
-            _check_machine(engine, base, lock)
+        base = find_base(engine, lock.python) or _pull(engine, lock.python)
+        _check_machine(engine, base, lock)
         root = f"{_ROOT}/{lock.key}"
         packages = f"{root}/lib/python{lock.python}/site-packages"
-        lines = [
-            f"FROM {base or PUBLIC_BASE.format(version=lock.python)}",
+        python = shlex.quote(f"python{lock.python}")
+        # A real virtual environment: `sys.executable` starts the same environment again. The base's own interpreter
+        # compiles: the new one would run what the packages put into their `.pth` files.
+        commands = [
             *_apt(lock.system_packages),
-            # A real virtual environment: `sys.executable` starts the same environment again.
-            _run(f"python{lock.python}", "-m", "venv", "--without-pip", root),
-            f"COPY site {packages}/",
-            _run(f"{root}/bin/python", "-c", _COMPILE, packages),
+            f"{python} -m venv --without-pip {root}",
+            f"{python} -I -c {shlex.quote(_COMPILE)} {packages}",
         ]
-        labels = {LABEL: "environment", _LAYOUT_LABEL: _LAYOUT, _LOCK_LABEL: lock.model_dump_json()}
-        _build(engine, image, lines, labels, site=site, network=base is None or bool(lock.system_packages))
+        with tempfile.TemporaryFile(dir=home() / "docker") as archive:
+            _write_archive(archive, site, packages.lstrip("/"))
+            archive.seek(0)
+            labels = {LABEL: "environment", _LAYOUT_LABEL: _LAYOUT, _LOCK_LABEL: lock.model_dump_json()}
+            contents = [_Content("/", archive)]
+            _commit(engine, base, contents, commands, image, labels, network=bool(lock.system_packages))
 
 
 def _build_combined(parts: list[str], image: str) -> None:
@@ -204,60 +218,109 @@ def _build_combined(parts: list[str], image: str) -> None:
                 f"One job can't use environments of several Python versions ({versions}) with Docker. Build them for "
                 "one version."
             )
-        first = max(parts, key=lambda part: len(locks[part].system_packages))
+        # The others are copied into the largest.
+        first = max(parts, key=lambda part: int((_inspect(engine, part) or {}).get("Size", 0)))
         missing = {name for lock in locks.values() for name in lock.system_packages} - set(locks[first].system_packages)
-        folders = [(part, interpreter(part).removesuffix("/bin/python")) for part in parts if part != first]
-        lines = [
-            f"FROM {first}",
-            *_apt(sorted(missing)),
-            *(f"COPY --from={part} {folder} {folder}" for part, folder in folders),
-        ]
         labels = {LABEL: "combination", _LAYOUT_LABEL: _LAYOUT}
-        _build(engine, image, lines, labels, site=None, network=bool(missing))
+        with ExitStack() as sources:
+            others = [part for part in parts if part != first]
+            contents = [_Content(_ROOT, sources.enter_context(_folder_of(engine, part))) for part in others]
+            _commit(engine, first, contents, _apt(sorted(missing)), image, labels, network=bool(missing))
 
 
-def _build(
-    engine: APIClient, image: str, lines: list[str], labels: dict[str, str], *, site: Path | None, network: bool
-) -> None:
-    """Send the build to the engine and wait for its end."""
-    with tempfile.TemporaryFile(dir=home() / "docker") as context:
-        _write_context(context, lines, site)
-        context.seek(0)
-        said: list[str] = []
+@contextmanager
+def _folder_of(engine: APIClient, image: str) -> Iterator[Iterable[bytes]]:
+    """The environment of an image, as a tar archive of the folder below `_ROOT`."""
+    with engine_errors():
+        container = engine.create_container(image, ["true"], labels={LABEL: "build"}, use_config_proxy=False)["Id"]
         try:
-            with engine_errors():
-                for event in engine.build(
-                    fileobj=context,
-                    custom_context=True,
-                    tag=image,
-                    labels=labels,
-                    rm=True,
-                    forcerm=True,
-                    decode=True,
-                    network_mode=None if network else "none",
-                    # The user's proxy may hold a password; only what needs the network sees it.
-                    use_config_proxy=network,
-                ):
-                    if "error" in event:
-                        raise _build_error(str(event["error"]), "".join(said))
-                    said.append(str(event.get("stream", "")))
-        except EngineError as error:
-            raise _build_error(str(error), "".join(said)) from error
+            yield engine.get_archive(container, interpreter(image).removesuffix("/bin/python"))[0]
+        finally:
+            _remove(engine, container)
 
 
-def _build_error(error: str, said: str) -> EnvironmentBuildError:
+def _commit(
+    engine: APIClient,
+    base: str,
+    contents: Iterable[_Content],
+    commands: list[str],
+    image: str,
+    labels: dict[str, str],
+    *,
+    network: bool,
+) -> None:
+    """Put archives into a container of `base`, run commands in it, and make an image of what comes out."""
+    # Whoever builds this image holds its lock, so a container of the name was left behind by one that was killed.
+    name = image.replace(":", "-build-")
+    _remove(engine, name)
+    with engine_errors():
+        engine.create_container(
+            base,
+            ["sleep", "infinity"],
+            entrypoint=[],
+            name=name,
+            user="0:0",
+            labels=labels,
+            use_config_proxy=False,
+            host_config=engine.create_host_config(
+                network_mode="bridge" if network else "none", security_opt=["no-new-privileges"], init=True
+            ),
+        )
+        try:
+            for content in contents:
+                engine.put_archive(name, content.place, content.archive)
+            engine.start(name)
+            script = ["sh", "-c", " && ".join(["true", *commands])]
+            # What is set for one command is not kept in the image: a proxy's address may hold a password.
+            execution = engine.exec_create(name, script, environment=_proxies() if network else {})["Id"]
+            said = engine.exec_start(execution)
+            if status := engine.exec_inspect(execution)["ExitCode"]:
+                raise _command_error(base, status, said.decode(errors="replace"))
+            engine.kill(name)
+            repository, _, tag = image.rpartition(":")
+            engine.commit(name, repository, tag, changes=['CMD ["python3"]'])
+        finally:
+            _remove(engine, name)
+
+
+def _remove(engine: APIClient, container: str) -> None:
+    with suppress(EngineError), engine_errors():
+        engine.remove_container(container, force=True, v=True)
+
+
+def _proxies() -> dict[str, str]:
+    """The proxies that the user's Docker settings give to containers."""
+    from docker.utils.config import load_general_config
+    from docker.utils.proxy import ProxyConfig
+
+    settings = load_general_config().get("proxies", {}).get("default", {})
+    return {name: str(value) for name, value in ProxyConfig.from_dict(settings).get_environment().items()}
+
+
+def _command_error(base: str, status: int, said: str) -> EnvironmentBuildError:
     if unknown := tuple(re.findall(r"E: Unable to locate package (\S+)", said)):
         return EnvironmentBuildError(f"apt has no package called {', '.join(unknown)}.", unknown)
-    if re.search(r"pull access denied|manifest unknown|dial tcp|no such host|i/o timeout|registry", error):
-        return EnvironmentBuildError(
-            f"The Docker engine could not get the base image: {error} Check its network, run 'docker pull' for the "
-            "image by hand, or make a local one with images/build-base.sh."
-        )
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).strip()
-    return EnvironmentBuildError(f"The Docker engine could not build the image: {error} {plain[-2000:]}")
+    return EnvironmentBuildError(
+        f"The environment could not be set up on {base} (exit status {status}). It said: {said.strip()[-2000:]}"
+    )
 
 
-def _write_context(context: IO[bytes], lines: list[str], site: Path | None) -> None:
+def _pull(engine: APIClient, version: str) -> str:
+    name, tag = PUBLIC_BASE.format(version=version).split(":")
+    try:
+        with engine_errors():
+            engine.pull(name, tag)
+    except EngineError as error:
+        raise EnvironmentBuildError(
+            f"The Docker engine could not get its base image {name}:{tag}: {error} Check its network, or make a local "
+            "base with images/build-base.sh."
+        ) from error
+    return f"{name}:{tag}"
+
+
+def _write_archive(archive: IO[bytes], site: Path, place: str) -> None:
+    """Write a tar archive that puts the content of `site` at `place`, which is relative to the root."""
+
     def as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
         # The program in the container is neither root nor this user, and has to read all of it.
         member.uid = member.gid = 0
@@ -265,28 +328,24 @@ def _write_context(context: IO[bytes], lines: list[str], site: Path | None) -> N
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
         return member
 
-    with tarfile.open(fileobj=context, mode="w") as archive:
-        dockerfile = ("\n".join(lines) + "\n").encode()
-        entry = tarfile.TarInfo("Dockerfile")
-        entry.size = len(dockerfile)
-        archive.addfile(entry, io.BytesIO(dockerfile))
-        if site is not None:
-            archive.add(site, "site", filter=as_root)
+    with tarfile.open(fileobj=archive, mode="w") as written:
+        for parent in reversed(PurePosixPath(place).parents[:-1]):
+            entry = tarfile.TarInfo(str(parent))
+            entry.type = tarfile.DIRTYPE
+            written.addfile(as_root(entry))
+        written.add(site, place, filter=as_root)
 
 
 def _apt(names: Iterable[str]) -> list[str]:
-    wanted = list(names)
+    wanted = " ".join(shlex.quote(name) for name in names)
     if not wanted:
         return []
-    script = (
-        "export DEBIAN_FRONTEND=noninteractive && apt-get update && "
-        'apt-get install -y --no-install-recommends -- "$@" && rm -rf /var/lib/apt/lists/*'
-    )
-    return [_run("sh", "-c", script, "apt", *wanted)]
-
-
-def _run(*argv: str) -> str:
-    return f"RUN {json.dumps(argv)}"
+    return [
+        "export DEBIAN_FRONTEND=noninteractive",
+        "apt-get update",
+        f"apt-get install -y --no-install-recommends -- {wanted}",
+        "rm -rf /var/lib/apt/lists/*",
+    ]
 
 
 def _is_there(image: str) -> bool:
@@ -331,7 +390,8 @@ def _check_machine(engine: APIClient, base: str, lock: Lock) -> None:
 def _connected() -> Iterator[APIClient]:
     """A connection for the length of a block; an engine that fails is a failed build."""
     try:
-        with closing(connect()) as engine:
+        # Taking in a large environment takes the engine a while.
+        with closing(connect(_SECONDS_TO_BUILD)) as engine:
             yield engine
     except EngineError as error:
         raise EnvironmentBuildError(f"The Docker engine does not answer: {error}. Start it, then try again.") from error
