@@ -53,7 +53,7 @@ async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = No
         return Verdict(checks=checks, suite=suite.run, failure=suite.failure, output=output)
 
     if proof is None:
-        proof = await prove(subject, bench, contract.execution)
+        proof = await prove(subject, bench, suite.run.seconds if suite.run else 0.0, contract.execution)
     failure = unconvincing(proof)
     _tell(bench, "mutants", failure, f"{proof.mutants_failed} of {proof.mutants}")
     return Verdict(checks=checks, suite=suite.run, proof=proof, failure=failure, output=output)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import os
 from pathlib import Path
+from typing import Final
 
 from flyteplugins.codegen.checks.contract_checks import parse_outputs, run_on_samples
 from flyteplugins.codegen.checks.mutants import Mutant, mutants, stubs
 from flyteplugins.codegen.checks.subject import Bench, Subject
-from flyteplugins.codegen.checks.suite import SuiteResult, run_suite
+from flyteplugins.codegen.checks.suite import Refusal, run_variants
 from flyteplugins.codegen.checks.text import signature
 from flyteplugins.codegen.core.errors import JobError
 from flyteplugins.codegen.core.verdict import Failure, SuiteProof
 from flyteplugins.codegen.data.compare import compare_outputs
 from flyteplugins.codegen.tasks.records import Execution
 
+_PATIENCE: Final = 5
+_SHORTEST_LIMIT: Final = 10
+_MOST_JOBS: Final = 4
 
-async def prove(subject: Subject, bench: Bench, on_samples: Execution | None = None) -> SuiteProof:
+
+async def prove(
+    subject: Subject, bench: Bench, suite_seconds: float, on_samples: Execution | None = None
+) -> SuiteProof:
     """Run the tests, which passed on the code, on programs that they must refuse.
 
     A mutant that the tests let through and that gives the code's own outputs on the samples is not counted: it may
@@ -27,6 +35,7 @@ async def prove(subject: Subject, bench: Bench, on_samples: Execution | None = N
     Args:
         subject: What is checked.
         bench: What with.
+        suite_seconds: How long the tests took on the code; a mutant that takes much longer hangs.
         on_samples: The run of the code on the samples.
 
     Returns:
@@ -35,34 +44,32 @@ async def prove(subject: Subject, bench: Bench, on_samples: Execution | None = N
     Raises:
         InfrastructureError: The sandbox failed.
     """
-    at_once = asyncio.Semaphore(os.cpu_count() or 1)
-    changed = mutants(subject.code)
-
-    async def refuse(code: str, name: str, *, first_failure_only: bool) -> SuiteResult:
-        async with at_once:
-            return await run_suite(subject, bench, code=code, name=name, first_failure_only=first_failure_only)
-
-    async def try_mutant(mutant: Mutant) -> tuple[SuiteResult, bool]:
-        result = await refuse(mutant.code, "tests-of-mutant", first_failure_only=True)
-        if result.failure or on_samples is None or not subject.contract.outputs:
-            return result, False
-        async with at_once:
-            return result, await _means_the_same(mutant, subject, bench, on_samples)
-
-    tried = asyncio.gather(*(try_mutant(mutant) for mutant in changed))
-    refused = asyncio.gather(
-        *(refuse(stub, "tests-of-stub", first_failure_only=False) for stub in stubs(subject.contract))
+    run_seconds = max(_SHORTEST_LIMIT, math.ceil(_PATIENCE * suite_seconds))
+    idle, changed = stubs(subject.contract), mutants(subject.code)
+    jobs = min(os.cpu_count() or 1, _MOST_JOBS)
+    shares = [changed[number::jobs] for number in range(jobs)]
+    results = await asyncio.gather(
+        *(
+            run_variants(subject, bench, idle if number == 0 else [], [mutant.code for mutant in share], run_seconds)
+            for number, share in enumerate(shares)
+            if number == 0 or share
+        )
     )
-    stub_results, mutant_results = await refused, await tried
-    counted = [(mutant, result) for mutant, (result, same) in zip(changed, mutant_results, strict=True) if not same]
-    failed = {name for result in [*stub_results, *(result for _, result in counted)] for name in result.failed}
+    of_stubs = results[0][: len(idle)]
+    of_mutants: dict[Mutant, Refusal] = {}
+    for share, refusals in zip(shares, [results[0][len(idle) :], *results[1:]], strict=False):
+        of_mutants.update(zip(share, refusals, strict=True))
+    passed = [mutant for mutant in changed if not of_mutants[mutant].refused]
+    same = await asyncio.gather(*(_means_the_same(mutant, subject, bench, on_samples) for mutant in passed))
+    survivors = [mutant for mutant, is_same in zip(passed, same, strict=True) if not is_same]
+    refused = [refusal for refusal in of_mutants.values() if refusal.refused]
     return SuiteProof(
-        stubs=len(stub_results),
-        stubs_failed=sum(result.failure is not None for result in stub_results),
-        mutants=len(counted),
-        mutants_failed=sum(result.failure is not None for _, result in counted),
-        proved=tuple(sorted(failed)),
-        survivors=tuple(mutant.change for mutant, result in counted if result.failure is None),
+        stubs=len(of_stubs),
+        stubs_failed=sum(refusal.refused for refusal in of_stubs),
+        mutants=len(refused) + len(survivors),
+        mutants_failed=len(refused),
+        proved=tuple(sorted({name for refusal in [*of_stubs, *refused] for name in refusal.tests})),
+        survivors=tuple(mutant.change for mutant in survivors),
     )
 
 
@@ -95,8 +102,10 @@ def unconvincing(proof: SuiteProof) -> Failure | None:
     )
 
 
-async def _means_the_same(mutant: Mutant, subject: Subject, bench: Bench, on_samples: Execution) -> bool:
+async def _means_the_same(mutant: Mutant, subject: Subject, bench: Bench, on_samples: Execution | None) -> bool:
     """Whether a mutant gives on the samples what the code gives."""
+    if on_samples is None or not subject.contract.outputs:
+        return False
     try:
         execution = await run_on_samples(subject, bench, name="check-mutant", code=mutant.code)
     except JobError:

@@ -6,7 +6,8 @@ import ast
 import asyncio
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,15 @@ from pydantic import BaseModel, ValidationError
 
 from flyteplugins.codegen.checks.faults import distributions_of, environment_failure, limit_failure, missing_module
 from flyteplugins.codegen.checks.fixture import fixture_files
-from flyteplugins.codegen.checks.subject import SOLUTION_PATH, SUITE_ROOT, Bench, Subject, file_name, input_path
+from flyteplugins.codegen.checks.subject import (
+    SOLUTION_PATH,
+    SUITE_ROOT,
+    VARIANTS_ROOT,
+    Bench,
+    Subject,
+    file_name,
+    input_path,
+)
 from flyteplugins.codegen.checks.text import LONGEST_MESSAGE, shortened, signature
 from flyteplugins.codegen.core.contract import OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
@@ -62,6 +71,7 @@ class _Report(BaseModel):
     cases: list[_Case] = []
     errors: list[_CollectionError] = []
     timed_out: bool = False
+    variants: list[list[str] | None] = []
 
 
 @dataclass(frozen=True)
@@ -71,30 +81,31 @@ class SuiteResult:
     Attributes:
         run: The run; None where the sandbox ended it.
         failure: Why it does not pass; None if it does.
-        failed: Names of the tests that failed.
     """
 
     run: SuiteRun | None
     failure: Failure | None
-    failed: tuple[str, ...] = field(default=())
 
 
-async def run_suite(
-    subject: Subject,
-    bench: Bench,
-    *,
-    code: str | None = None,
-    name: str = "tests",
-    first_failure_only: bool = False,
-) -> SuiteResult:
-    """Run the tests on a script.
+@dataclass(frozen=True)
+class Refusal:
+    """What the tests made of a program that they should refuse.
+
+    Attributes:
+        refused: Whether a test failed, or the program brought the tests down.
+        tests: Names of the tests that failed.
+    """
+
+    refused: bool
+    tests: tuple[str, ...] = ()
+
+
+async def run_suite(subject: Subject, bench: Bench) -> SuiteResult:
+    """Run the tests on the solution.
 
     Args:
         subject: What is checked; it has tests.
         bench: What with.
-        code: The script that the tests run; the subject's if None.
-        name: What people see in the list of runs.
-        first_failure_only: Stop at the first test that fails.
 
     Returns:
         The run and what it means.
@@ -105,9 +116,8 @@ async def run_suite(
     tests = subject.tests or ""
     if failure := _unparsable(tests):
         return SuiteResult(None, failure)
-    work = _work(subject, bench, name, subject.code if code is None else code, first_failure_only=first_failure_only)
     try:
-        execution = await bench.executor.execute(work)
+        execution = await bench.executor.execute(_work(subject, bench, "tests", run_seconds=_longest_run(bench)))
     except JobError as error:
         return SuiteResult(None, limit_failure("tests", error, "The run of the tests", bench.limits))
     report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
@@ -122,12 +132,59 @@ async def run_suite(
         for case in (report.cases if report else ())
     )
     run = SuiteRun(exit_code=execution.exit_code, cases=cases, output=output, seconds=execution.seconds)
-    failure = _failure(run, report, bench)
-    return SuiteResult(run, failure, tuple(case.name for case in cases if not case.passed))
+    return SuiteResult(run, _failure(run, report, bench))
 
 
-def _work(subject: Subject, bench: Bench, name: str, code: str, *, first_failure_only: bool) -> Work:
-    total = bench.limits.seconds
+async def run_variants(
+    subject: Subject, bench: Bench, stubs: Sequence[str], mutants: Sequence[str], run_seconds: float
+) -> list[Refusal]:
+    """Run the tests, which pass on the solution, on programs in its place, one after the other.
+
+    Args:
+        subject: What is checked; it has tests.
+        bench: What with.
+        stubs: Programs that all tests run on.
+        mutants: Programs that the tests run on up to the first that fails.
+        run_seconds: Time limit of one run of a program.
+
+    Returns:
+        What they made of each, stubs first.
+
+    Raises:
+        InfrastructureError: The sandbox failed.
+    """
+    placed = {f"{VARIANTS_ROOT}/{number}.py": code for number, code in enumerate([*stubs, *mutants])}
+    prefixes = ["--solution-stub="] * len(stubs) + ["--solution-mutant="] * len(mutants)
+    options = [At(path, prefix=prefix) for path, prefix in zip(placed, prefixes, strict=True)]
+    try:
+        execution = await bench.executor.execute(
+            _work(subject, bench, "tests-of-tests", options=options, files=placed, run_seconds=run_seconds)
+        )
+        report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
+    except JobError:
+        report = None  # one of them went over a limit
+    if report and len(report.variants) == len(placed):
+        return [Refusal(names is None or bool(names), tuple(names or ())) for names in report.variants]
+    if len(placed) == 1:
+        return [Refusal(refused=True)]
+    alone = [run_variants(subject, bench, [stub], [], run_seconds) for stub in stubs]
+    alone += [run_variants(subject, bench, [], [mutant], run_seconds) for mutant in mutants]
+    return [(await each)[0] for each in alone]
+
+
+def _longest_run(bench: Bench) -> float | None:
+    return bench.limits.seconds / _SHARE_OF_A_RUN if bench.limits.seconds else None
+
+
+def _work(
+    subject: Subject,
+    bench: Bench,
+    name: str,
+    *,
+    run_seconds: float | None,
+    options: Sequence[Argument] = (),
+    files: Mapping[str, str] | None = None,
+) -> Work:
     argv: list[Argument] = [
         Python(bench.tools.image),
         # Isolated: neither the working folder nor variables decide what pytest imports.
@@ -141,22 +198,23 @@ def _work(subject: Subject, bench: Bench, name: str, code: str, *, first_failure
         At(SOLUTION_PATH, prefix="--solution="),
         Python(subject.environment.image, prefix="--solution-python="),
         At(f"{OUTPUT_ROOT}/{_REPORT}", prefix="--solution-report="),
-        *([f"--solution-seconds={total / _SHARE_OF_A_RUN:g}"] if total else []),
-        *(["-x"] if first_failure_only else []),
+        *([f"--solution-seconds={run_seconds:g}"] if run_seconds else []),
+        *options,
         At(TESTS_PATH),
     ]
     # The examples of File inputs count as samples here.
     given = {key: f"../{key}/{file_name(file)}" for key, file in subject.samples.items()}
     beside = fixture_files(subject.contract, given)
-    files: dict[str, File | str] = {f"{SUITE_ROOT}/{file}": text for file, text in beside.items()}
-    files[TESTS_PATH] = subject.tests or ""
-    files[SOLUTION_PATH] = code
-    files.update({input_path(key, file): file for key, file in subject.samples.items()})
+    placed: dict[str, File | str] = {f"{SUITE_ROOT}/{file}": text for file, text in beside.items()}
+    placed[TESTS_PATH] = subject.tests or ""
+    placed[SOLUTION_PATH] = subject.code
+    placed.update({input_path(key, file): file for key, file in subject.samples.items()})
+    placed.update(files or {})
     return Work(
         name=name,
         argv=tuple(argv),
         locks=(bench.tools.lock, subject.environment.lock),
-        files=files,
+        files=placed,
         env=bench.env,
         limits=bench.limits,
         network=bench.network,
@@ -212,7 +270,7 @@ def _failure(run: SuiteRun, report: _Report | None, bench: Bench) -> Failure | N
         )
     failed = [case for case in report.cases if case.outcome != "passed"]
     if report.timed_out:
-        seconds = (bench.limits.seconds or 0) / _SHARE_OF_A_RUN
+        seconds = _longest_run(bench) or 0
         return Failure(
             stage="tests",
             message=(

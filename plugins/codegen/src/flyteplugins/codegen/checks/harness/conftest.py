@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol  # what `pytest_runtest_protocol` is made of; there is no public name for it
 
 HERE = Path(__file__).resolve().parent
 LONGEST_MESSAGE = 1_500  # characters of a failure that are reported
@@ -43,13 +44,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--solution", default=str(HERE / "solution.py"), help="the script that is tested")
     group.addoption("--solution-python", default=sys.executable, help="the interpreter that it runs on")
     group.addoption("--solution-seconds", type=float, default=300.0, help="time limit of one run of it")
+    group.addoption("--solution-stub", action="append", default=[], help="run all tests on this program instead")
+    group.addoption("--solution-mutant", action="append", default=[], help="the same up to the first test that fails")
     group.addoption("--solution-report", default="", help="file that gets the report, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Shield this process from the solution and start the report."""
     solution_runner.protect()
-    config.pluginmanager.register(Report(config.getoption("--solution-report")), "solution-report")
+    report = Report(config.getoption("--solution-report"))
+    config.pluginmanager.register(report, "solution-report")
+    stubs, mutants = config.getoption("--solution-stub"), config.getoption("--solution-mutant")
+    if stubs or mutants:
+        config.pluginmanager.register(Variants(stubs, mutants, report), "solution-variants")
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +94,7 @@ class Report:
         self._errors: list[dict[str, Any]] = []
         self._timed_out = False
         self._started = time.monotonic()
+        self.variants: list[list[str] | None] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -130,6 +138,7 @@ class Report:
             "cases": list(self._cases.values()),
             "errors": self._errors,
             "timed_out": self._timed_out,
+            "variants": self.variants,
             "seconds": time.monotonic() - self._started,
         }
         # Whatever a run of the solution put there goes.
@@ -137,6 +146,39 @@ class Report:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(document, stream)
+
+
+class Variants:
+    """Runs the tests on other programs in the solution's place, each time in a copy of this process.
+
+    A copy has imported already what the tests import, and nothing that a test keeps reaches the next program.
+    """
+
+    def __init__(self, stubs: list[str], mutants: list[str], report: Report) -> None:
+        self._programs = [*((program, False) for program in stubs), *((program, True) for program in mutants)]
+        self._report = report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Note for each program which tests refused it; None for one that ended the copy."""
+        if session.testsfailed:
+            return None  # what can't be collected is told as usual
+        for program, stop_at_first in self._programs:
+            self._report.variants.append(solution_runner.in_copy(_refusals, session, program, stop_at_first))
+        return True
+
+
+def _refusals(session: pytest.Session, program: str, stop_at_first: bool) -> list[str]:
+    solution_runner.protect()
+    session.config.option.solution = program
+    refused = []
+    for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+        reports = runtestprotocol(item, log=False, nextitem=following)
+        if not all(report.passed for report in reports):
+            refused.append(item.name)
+            if stop_at_first:
+                break
+    return refused
 
 
 def shortened(text: str, longest: int) -> str:
