@@ -10,37 +10,55 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-_SECONDS_BETWEEN_TRIES: Final = 0.05
+_SHORTEST_WAIT: Final = 0.005
+_LONGEST_WAIT: Final = 0.2
 
 
 @asynccontextmanager
 async def file_lock(path: Path) -> AsyncIterator[None]:
     """Hold a lock against the other tasks, threads and processes that ask for the same path.
 
-    The system releases it when its holder dies, so a lock is never stale.
+    The system releases it when its holder dies, so a lock is never stale. Waiting polls: a thread that blocks in
+    `flock` can't be cancelled, and a few of them would fill the thread pool that the holder needs to get on.
 
     Args:
-        path: The lock's own file; made where it is missing and left in place.
+        path: The lock's own file, which exists while somebody holds it; its folder is made where it is missing.
 
     Yields:
         Nothing; the lock is held inside the block.
     """
+    wait = _SHORTEST_WAIT
+    while (descriptor := _try_lock(path)) is None:
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
+    try:
+        yield
+    finally:
+        _unlock(path, descriptor)
+
+
+def _try_lock(path: Path) -> int | None:
     import fcntl  # not on Windows, where this package's lighter parts still import
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        # Tried again and again rather than waited for in a thread: waiters would use up the threads that the holder
-        # needs to get done.
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
-        yield
-    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The holder before us removes the file: a lock on a file that is gone excludes nobody.
+        if os.fstat(descriptor).st_ino == path.stat().st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
         os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _unlock(path: Path, descriptor: int) -> None:
+    path.unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

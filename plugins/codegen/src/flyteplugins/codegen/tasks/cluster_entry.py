@@ -1,0 +1,60 @@
+"""What a container on a cluster runs: puts Flyte's staged inputs into the script's contract, and its outputs back.
+
+Standard library only; the text of this file is an argument of the container's command. Flyte stages a file input as
+a folder that holds the one file under its own name, writes durations as `3.5s`, and takes dates and durations in its
+own forms.
+"""
+
+import base64
+import datetime
+import json
+import pathlib
+import re
+import runpy
+import sys
+import tempfile
+import zlib
+
+
+def given(value: str, kind: str) -> str:
+    """An argument as the script's contract has it."""
+    if kind == "File":
+        path = pathlib.Path(value)
+        return str(next(path.iterdir())) if path.is_dir() else value
+    if kind == "timedelta" and re.fullmatch(r"-?\d+(\.\d+)?s", value):
+        return str(datetime.timedelta(seconds=float(value[:-1])))
+    return value
+
+
+def taken(text: str, kind: str) -> str:
+    """An output as Flyte reads it."""
+    if kind == "datetime":
+        moment = datetime.datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).isoformat()
+    if kind == "timedelta":
+        match = re.fullmatch(r"(?:(-?\d+) days?(?:, )?)?(?:(\d+):(\d+):(\d+(?:\.\d+)?))?", text.strip())
+        days, hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)
+        return f"{days * 86400 + hours * 3600 + minutes * 60 + seconds:.9g}s"
+    return text.strip() if kind == "bool" else text
+
+
+def main() -> None:
+    """Run the script as `__main__`."""
+    packed, contract, *arguments = sys.argv[1:]
+    inputs, outputs = json.loads(contract)
+    names = [argument[2:].partition("=")[0] for argument in arguments]
+    values = [argument.partition("=")[2] for argument in arguments]
+    script = pathlib.Path(tempfile.mkdtemp()) / "solution.py"
+    script.write_bytes(zlib.decompress(base64.b64decode(packed)))
+    sys.argv = [str(script)]
+    sys.argv += [f"--{name}={given(value, inputs.get(name, 'str'))}" for name, value in zip(names, values, strict=True)]
+    folder = next((pathlib.Path(value) for name, value in zip(names, values, strict=True) if name == "outputs"), None)
+    runpy.run_path(str(script), run_name="__main__")
+    for name, kind in outputs.items():
+        if folder and kind != "File":
+            path = folder / name
+            path.write_text(taken(path.read_text(), kind))
+
+
+if __name__ == "__main__":
+    main()

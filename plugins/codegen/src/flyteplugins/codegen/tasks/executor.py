@@ -1,0 +1,328 @@
+"""Builds environments and runs programs in them, each as a Flyte task and none of them twice."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import flyte
+from flyte.io import File
+
+from flyteplugins.codegen.core.contract import INPUT_ROOT
+from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
+from flyteplugins.codegen.core.errors import OutputTooLargeError
+from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Python, Runtime
+from flyteplugins.codegen.tasks import records
+from flyteplugins.codegen.tasks.files import is_pinned, pin, pin_text
+from flyteplugins.codegen.tasks.records import Execution
+from flyteplugins.codegen.tasks.secrets import fingerprint, redact
+from flyteplugins.codegen.tasks.step import Step
+
+_VERSION: Final = 1
+"""Part of every key: raised when records of an older version of this package must not be served."""
+
+_SHOWN: Final = 10_000
+"""How many characters of what was printed Flyte is given to show; the record has all of it."""
+
+_MOST_OUTPUT_FILES: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A built environment.
+
+    Attributes:
+        lock: What it consists of.
+        image: What the runtime calls it.
+        seconds: How long it took to resolve, and to build or verify.
+    """
+
+    lock: Lock
+    image: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """A program to run, with all that decides what comes of it.
+
+    Attributes:
+        name: What people see in the list of runs, after the agent's name.
+        argv: The program and its arguments; never passed through a shell.
+        locks: The environments of the images that `argv` refers to.
+        files: By path under `/var/inputs`: a file, or the text of one.
+        env: The only environment variables that the program sees, besides the secrets.
+        secrets: Secret environment variables; no value of them is stored, nor shown in what was printed.
+        limits: What it may use.
+        network: Whether it may open connections.
+        collect: Relative paths under `/var/outputs` that are wanted; None for every regular file.
+    """
+
+    name: str
+    argv: tuple[Argument, ...]
+    locks: tuple[Lock, ...] = ()
+    files: Mapping[str, File | str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    limits: Limits = field(default_factory=Limits)
+    network: bool = False
+    collect: tuple[str, ...] | None = None
+
+
+class Executor:
+    """Builds and runs on one runtime, for one agent.
+
+    Args:
+        runtime: Where programs run.
+        cache: `auto` serves what was run before; `override` runs again and renews the record; `disable` neither reads
+            nor writes one.
+        retries: How often Flyte tries again after a failure of the infrastructure.
+        name: The agent's name, which the names of the tasks begin with.
+        secrets: Secret environment variables of every program.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        cache: str = "auto",
+        retries: int = 0,
+        name: str = "auto-coder",
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
+        self.runtime = runtime
+        self.cache = cache
+        self.retries = retries
+        self.name = name
+        self._secrets = dict(secrets or {})
+
+    async def build(self, spec: EnvironmentSpec) -> Environment:
+        """Resolve and build an environment; one that exists is verified and used.
+
+        Args:
+            spec: What is wanted.
+
+        Returns:
+            The environment.
+
+        Raises:
+            EnvironmentBuildError: It can't be resolved or built.
+        """
+
+        async def body() -> Environment:
+            from flyteplugins.codegen.packages.resolve import resolve
+
+            start = time.monotonic()
+            lock = await resolve(spec)
+            image = await self.runtime.prepare(lock)
+            return Environment(lock, image, time.monotonic() - start)
+
+        return await self._build(", ".join(spec.packages) or f"Python {spec.python}", body)
+
+    async def restore(self, lock: Lock) -> Environment:
+        """Build the environment of a lock; one that exists is verified and used.
+
+        Args:
+            lock: What it consists of.
+
+        Returns:
+            The environment.
+
+        Raises:
+            EnvironmentBuildError: It can't be built.
+        """
+
+        async def body() -> Environment:
+            start = time.monotonic()
+            image = await self.runtime.prepare(lock)
+            return Environment(lock, image, time.monotonic() - start)
+
+        return await self._build(f"lock {lock.key[:12]}", body)
+
+    async def execute(self, work: Work) -> Execution:
+        """Run a program; the same work is not done twice, however many ask for it at the same time.
+
+        Args:
+            work: What to run.
+
+        Returns:
+            What came of it. Whatever its exit status, it is recorded.
+
+        Raises:
+            JobError: It went over a limit, or was killed.
+            InfrastructureError: The sandbox failed, after the retries.
+        """
+        work = dataclasses.replace(work, secrets={**self._secrets, **work.secrets})
+        files = await asyncio.to_thread(_pin_all, work.files)
+        key = _key(work, files, self.runtime.name)
+        if self.cache == "disable":
+            return await self._submit(work, files, key)
+        async with records.lock(key):
+            record = await asyncio.to_thread(records.load, key) if self.cache == "auto" else None
+            if record is not None:
+                return await self._submit(work, files, key, record.epoch, record.execution)
+            epoch = records.new_epoch()
+            execution = await self._submit(work, files, key, epoch)
+            await asyncio.to_thread(records.save, key, epoch, execution)
+            return execution
+
+    async def _build(self, wanted: str, body: Any) -> Environment:
+        # Not cached by Flyte: a cached image that was deleted since would still be served. `prepare` verifies.
+        step: Step[Environment] = Step(
+            f"{self.name}-environment",
+            body,
+            inputs={"packages": wanted},
+            outputs={"image": str},
+            show=lambda built: (built.image,),
+            show_failure=lambda error: (f"{type(error).__name__}: {error}",),
+            retries=self.retries,
+        )
+        return await step.submit()
+
+    async def _submit(
+        self,
+        work: Work,
+        files: Mapping[str, File],
+        key: str,
+        epoch: str = "",
+        recorded: Execution | None = None,
+    ) -> Execution:
+        async def body() -> Execution:
+            return recorded or await _run(self.runtime, work, files)
+
+        cache = flyte.Cache("disable")
+        if epoch and self.cache == "auto":
+            # Flyte serves what our record says and nothing else: a new record has an epoch that it never saw.
+            cache = flyte.Cache("auto", version_override=f"{key}-{epoch}")
+        step: Step[Execution] = Step(
+            f"{self.name}-{work.name}",
+            body,
+            inputs={"command": _shown_command(work), "key": key},
+            outputs={"outcome": str, "stdout": str, "stderr": str, "files": dict[str, File]},
+            show=lambda done: (
+                f"exited {done.exit_code} after {done.seconds:.2f} s",
+                done.stdout[-_SHOWN:],
+                done.stderr[-_SHOWN:],
+                dict(done.outputs),
+            ),
+            show_failure=lambda error: (f"{type(error).__name__}: {error}", "", "", {}),
+            cache=cache,
+            retries=self.retries,
+        )
+        return await step.submit(recorded)
+
+
+async def _run(runtime: Runtime, work: Work, files: Mapping[str, File]) -> Execution:
+    root = home() / "running"
+    root.mkdir(parents=True, exist_ok=True)
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=root))
+    try:
+        outputs = folder / "outputs"
+        outputs.mkdir()
+        outcome = await runtime.run(
+            Job(
+                argv=work.argv,
+                outputs=outputs,
+                files={path: Path(file.path) for path, file in files.items()},
+                env={**work.env, **work.secrets},
+                limits=work.limits,
+                network=work.network,
+            )
+        )
+        return Execution(
+            exit_code=outcome.exit_code,
+            stdout=redact(outcome.stdout, work.secrets),
+            stderr=redact(outcome.stderr, work.secrets),
+            seconds=outcome.seconds,
+            peak_memory_bytes=outcome.peak_memory_bytes,
+            outputs=await asyncio.to_thread(_collect, outputs, work),
+        )
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _pin_all(files: Mapping[str, File | str]) -> dict[str, File]:
+    pinned = {}
+    for path, file in files.items():
+        if not path.startswith(f"{INPUT_ROOT}/") or ".." in path.split("/"):
+            raise ValueError(f"{path!r} is no path under {INPUT_ROOT}.")
+        name = path.rsplit("/", 1)[-1]
+        if isinstance(file, str):
+            pinned[path] = pin_text(file, name)
+        else:
+            pinned[path] = file if is_pinned(file) else pin(Path(file.path), name)
+    return pinned
+
+
+def _collect(outputs: Path, work: Work) -> dict[str, File]:
+    """Take the regular files that the program left; links of any kind are left where they are."""
+    found: dict[str, Path] = {}
+    total = 0
+    for path in _regular_files(outputs):
+        relative = path.relative_to(outputs).as_posix()
+        if work.collect is not None and relative not in work.collect:
+            continue
+        total += path.stat().st_size
+        if total > work.limits.disk_bytes or len(found) == _MOST_OUTPUT_FILES:
+            raise OutputTooLargeError(
+                f"{work.name} wrote more than {work.limits.disk_bytes} bytes or {_MOST_OUTPUT_FILES} files of output."
+            )
+        found[relative] = path
+    return {relative: pin(path, move=True) for relative, path in sorted(found.items())}
+
+
+def _regular_files(folder: Path) -> list[Path]:
+    folder.chmod(0o700)  # the program may have closed it to us
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if entry.is_symlink():
+            continue
+        if entry.is_dir():
+            found += _regular_files(entry)
+        elif entry.is_file():
+            entry.chmod(0o600)
+            found.append(entry)
+    return found
+
+
+def _key(work: Work, files: Mapping[str, File], runtime: str) -> str:
+    document = {
+        "version": _VERSION,
+        "runtime": runtime,
+        "argv": [_shown_argument(argument) for argument in work.argv],
+        "locks": [lock.key for lock in work.locks],
+        "files": {path: file.hash for path, file in files.items()},
+        "env": dict(work.env),
+        "secrets": {name: fingerprint(value) for name, value in work.secrets.items()},
+        "limits": dataclasses.asdict(work.limits),
+        "network": work.network,
+        "collect": work.collect,
+    }
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _shown_argument(argument: Argument) -> list[str]:
+    if isinstance(argument, Python):
+        return ["python", argument.prefix, argument.image]
+    if isinstance(argument, At):
+        return ["at", argument.prefix, argument.path]
+    return ["text", argument]
+
+
+def _shown_command(work: Work) -> str:
+    return " ".join(
+        argument
+        if isinstance(argument, str)
+        else argument.prefix + ("python" if isinstance(argument, Python) else argument.path)
+        for argument in work.argv
+    )[:_SHOWN]

@@ -1,0 +1,102 @@
+"""Secrets of programs: found by name, never stored, never shown."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+from flyteplugins.codegen.core.errors import MissingCredentialError
+from flyteplugins.codegen.core.paths import home
+
+_SHORTEST_REDACTED: Final = 4
+"""Shorter values stand in every other line by chance."""
+
+
+class NamedSecret(Protocol):
+    """A `flyte.Secret`, or the plain data of one."""
+
+    key: str
+    group: str | None
+    as_env_var: str | None
+
+
+def read(wanted: Iterable[NamedSecret]) -> dict[str, str]:
+    """The values of secrets, from the environment variables that they name.
+
+    Args:
+        wanted: The secrets.
+
+    Returns:
+        Value by the name of the variable.
+
+    Raises:
+        MissingCredentialError: A variable is not set.
+    """
+    values = {}
+    for secret in wanted:
+        variable = variable_of(secret)
+        if variable not in os.environ:
+            raise MissingCredentialError(
+                f"The secret {secret.key!r} is not here: set the environment variable {variable}, which it is "
+                "read from outside a cluster."
+            )
+        values[variable] = os.environ[variable]
+    return values
+
+
+def variable_of(secret: NamedSecret) -> str:
+    """The environment variable that a secret is seen in, by Flyte's rule."""
+    if secret.as_env_var:
+        return secret.as_env_var
+    return (f"{secret.group}_{secret.key}" if secret.group else secret.key).replace("-", "_").upper()
+
+
+def fingerprint(value: str) -> str:
+    """What stands for a secret in a key: tells two values apart and can't be tried out without this machine's salt.
+
+    Args:
+        value: The secret.
+
+    Returns:
+        Hex HMAC-SHA-256.
+    """
+    return hmac.new(_salt(), value.encode(), hashlib.sha256).hexdigest()
+
+
+def redact(text: str, values: Mapping[str, str]) -> str:
+    """Put a secret's name where its value was printed.
+
+    Args:
+        text: What a program printed.
+        values: Value by name.
+
+    Returns:
+        The text without the values.
+    """
+    for name, value in values.items():
+        if len(value) >= _SHORTEST_REDACTED:
+            text = text.replace(value, f"<secret {name}>")
+    return text
+
+
+def _salt() -> bytes:
+    path = home() / "salt"
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"salt.{secrets.token_hex(8)}")
+    descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(secrets.token_bytes(32))
+    try:
+        os.link(fresh, path)  # never replaces: of two processes that start together, one salt wins
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+    return path.read_bytes()

@@ -1,0 +1,155 @@
+"""A generated script as a program of the sandbox: its arguments on the way in, its typed outputs on the way out."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from flyte.io import File
+
+from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, Contract
+from flyteplugins.codegen.core.errors import InvalidInputError, OutputInvalidError, SolutionFailedError
+from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.core.values import Scalar, format_scalar, is_scalar_of, parse_scalar
+from flyteplugins.codegen.data.samples import take_in_file
+from flyteplugins.codegen.sandbox.contract import Argument, At, Python
+from flyteplugins.codegen.tasks.records import Execution
+
+# No input's name begins with an underscore, so nothing of ours meets a file of the user's.
+SOLUTION_PATH: Final = f"{INPUT_ROOT}/_solution/solution.py"
+
+_SHOWN_LINES: Final = 20
+
+Value = Scalar | File
+
+
+async def bind(contract: Contract, defaults: Mapping[str, Value], given: Mapping[str, Any]) -> dict[str, Value]:
+    """The value of every input: what was given, else its default; files pinned by content.
+
+    Args:
+        contract: The inputs and their types.
+        defaults: Values of inputs that need not be given.
+        given: What was passed. A `File` input also takes a path or a DataFrame, a float input an int.
+
+    Returns:
+        Values by input name, in declared order.
+
+    Raises:
+        InvalidInputError: An input is missing, unknown or of the wrong type.
+    """
+    _refuse_unknown(contract, given)
+    values: dict[str, Value] = {}
+    for name, kind in contract.inputs.items():
+        if name in given:
+            values[name] = await _converted(name, kind, given[name])
+        elif name in defaults:
+            default = defaults[name]
+            values[name] = await _default_file(name, default) if isinstance(default, File) else default
+        else:
+            raise InvalidInputError(f"Input {name!r} ({kind}) is missing. Pass it as {name}=... .")
+    return values
+
+
+def program(
+    contract: Contract, image: str, values: Mapping[str, Value], code: str
+) -> tuple[tuple[Argument, ...], dict[str, File | str]]:
+    """The command line and the files of one run of a script.
+
+    Args:
+        contract: What the script takes.
+        image: The environment that it runs on.
+        values: The value of every input, as `bind` gives them.
+        code: The script.
+
+    Returns:
+        The argument list, and the files by the path where the program sees them.
+    """
+    argv: list[Argument] = [Python(image), SOLUTION_PATH]
+    files: dict[str, File | str] = {SOLUTION_PATH: code}
+    for name, value in values.items():
+        if isinstance(value, File):
+            path = f"{INPUT_ROOT}/{name}/{Path(value.path).name}"
+            files[path] = value
+            argv.append(At(path, prefix=f"--{name}="))
+        else:
+            argv.append(f"--{name}={format_scalar(value)}")
+    if contract.outputs:
+        argv.append(At(OUTPUT_ROOT, prefix="--outputs="))
+    return tuple(argv), files
+
+
+def outputs_of(contract: Contract, execution: Execution) -> tuple[Value, ...]:
+    """The typed outputs of a run.
+
+    Args:
+        contract: What the script gives.
+        execution: What came of the run.
+
+    Returns:
+        One value an output, in declared order.
+
+    Raises:
+        SolutionFailedError: It did not exit with status 0, whatever it wrote.
+        OutputInvalidError: An output is missing or is not of its type.
+    """
+    if execution.exit_code != 0:
+        lines = (execution.stderr or execution.stdout).strip().splitlines()[-_SHOWN_LINES:]
+        told = "\n".join(["The code exited with status " + str(execution.exit_code) + ":", *lines])
+        raise SolutionFailedError(told, execution.stdout, execution.stderr)
+    return tuple(_output(name, kind, execution) for name, kind in contract.outputs.items())
+
+
+def _output(name: str, kind: str, execution: Execution) -> Value:
+    file = execution.outputs.get(name)
+    if file is None:
+        raise OutputInvalidError(
+            f"The code exited with status 0 and did not write its output {name!r}.", execution.stdout, execution.stderr
+        )
+    if kind == "File":
+        return file
+    try:
+        return parse_scalar(Path(file.path).read_text(encoding="utf-8"), kind)
+    except ValueError as error:
+        raise OutputInvalidError(f"Output {name!r}: {error}.", execution.stdout, execution.stderr) from error
+
+
+def _refuse_unknown(contract: Contract, given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in contract.inputs:
+            close = difflib.get_close_matches(name, contract.inputs, n=1)
+            meant = f" Did you mean {close[0]!r}?" if close else ""
+            known = ", ".join(f"{key} ({kind})" for key, kind in contract.inputs.items()) or "none"
+            raise InvalidInputError(f"There is no input {name!r}.{meant} Inputs: {known}.")
+
+
+async def _converted(name: str, kind: str, value: Any) -> Value:
+    if kind == "File":
+        if value is None or isinstance(value, (bool, int, float, bytes)):
+            raise InvalidInputError(f"Input {name!r} must be a File, a path or a DataFrame, and is {_type(value)}.")
+        return await take_in_file(value, home() / "files", name)
+    plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    if not is_scalar_of(plain, kind):
+        raise InvalidInputError(f"Input {name!r} must be {kind}, and is {_type(value)}.")
+    if kind == "float" and isinstance(plain, int):
+        return float(plain)
+    if isinstance(plain, datetime.timedelta):
+        # Subclasses, such as pandas', print themselves otherwise.
+        return datetime.timedelta(days=plain.days, seconds=plain.seconds, microseconds=plain.microseconds)
+    checked: Scalar = plain
+    return checked
+
+
+async def _default_file(name: str, file: File) -> File:
+    try:
+        return await take_in_file(file, home() / "files", name)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"The sample of input {name!r}, its default, is not on this machine any more. Pass {name}=... . ({error})"
+        ) from error
+
+
+def _type(value: object) -> str:
+    return type(value).__name__

@@ -1,0 +1,238 @@
+"""Generated code as a Flyte task: in the sandbox on this machine, as a stock raw container on a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import dataclasses
+import hashlib
+import json
+import zlib
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources as package_files
+from typing import Any, Final
+
+import flyte
+from flyte._context import internal_ctx  # flyte has no public word for "inside a task"
+from flyte._internal.controllers import get_controller  # nor for submitting a task that is no decorated function
+from flyte.errors import NonRecoverableError
+from flyte.extras import ContainerTask
+from flyte.models import NativeInterface
+
+from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, VALUE_TYPES, Contract
+from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.core.errors import CodegenError, InfrastructureError, InvalidInputError
+from flyteplugins.codegen.core.sync import BoundTwoFaced
+from flyteplugins.codegen.sandbox.select import choose
+from flyteplugins.codegen.tasks.executor import Executor, Work
+from flyteplugins.codegen.tasks.limits import limits_of
+from flyteplugins.codegen.tasks.local_run import in_run
+from flyteplugins.codegen.tasks.secrets import read
+from flyteplugins.codegen.tasks.solution import Value, bind, outputs_of, program
+
+_CHANGEABLE: Final = ("resources", "retries", "timeout", "env_vars", "secrets", "cache", "short_name")
+
+
+@dataclass(frozen=True)
+class SolutionPlan:
+    """All that a task of generated code is made from.
+
+    Attributes:
+        name: Name of the task.
+        code: The script.
+        contract: What it takes and gives.
+        lock: What it runs on.
+        defaults: Values of inputs that need not be given.
+        sandbox: The runtime, or `auto`.
+        block_network: Whether it has no network.
+        resources: Processors and memory.
+        retries: How often Flyte tries again after a failure of the infrastructure.
+        timeout: Time limit in seconds, None for no limit.
+        env_vars: Environment variables of the program.
+        secrets: Secrets that it sees as environment variables.
+        cache: `auto`, `override` or `disable`.
+        short_name: What the run's list shows; the name if empty.
+    """
+
+    name: str
+    code: str
+    contract: Contract
+    lock: Lock
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    sandbox: str = "auto"
+    block_network: bool = True
+    resources: flyte.Resources | None = None
+    retries: int = 0
+    timeout: int | None = None
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Any, ...] = ()
+    cache: str = "auto"
+    short_name: str = ""
+
+    @property
+    def version(self) -> str:
+        """Hex SHA-256 of what decides the outcome besides the inputs; Flyte's cache version on a cluster."""
+        document = {
+            "code": self.code,
+            "contract": self.contract.model_dump(),
+            "lock": self.lock.key,
+            "resources": repr(self.resources),
+            "timeout": self.timeout,
+            "env_vars": dict(self.env_vars),
+            "block_network": self.block_network,
+        }
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+class SolutionTask(ContainerTask):
+    """A task of generated code; made by `CodeGenEvalResult.as_task()`.
+
+    Called in a running event loop it gives an awaitable, elsewhere it blocks; `aio()` always gives an awaitable.
+    Outside a Flyte run it starts a local one. Samples are the defaults of its inputs.
+    """
+
+    def __init__(self, plan: SolutionPlan) -> None:
+        contract = plan.contract
+        super().__init__(
+            name=plan.name,
+            image=_image(plan.lock),
+            command=_command(plan),
+            inputs={name: VALUE_TYPES[kind] for name, kind in contract.inputs.items()},
+            outputs={name: VALUE_TYPES[kind] for name, kind in contract.outputs.items()},
+            input_data_dir=INPUT_ROOT,
+            output_data_dir=OUTPUT_ROOT,
+            file_input_layout="NAMED_DIR",
+            short_name=plan.short_name,
+            resources=plan.resources,
+            retries=plan.retries,
+            timeout=plan.timeout,
+            env_vars=dict(plan.env_vars) or None,
+            secrets=list(plan.secrets) or None,
+            # Flyte's own key has the empty version for "override", and leaves out variables and limits.
+            cache="disable" if plan.cache == "disable" else flyte.Cache("auto", version_override=plan.version),
+        )
+        self.plan = plan
+        self._set_defaults()
+        self.failure: CodegenError | None = None
+
+    def _set_defaults(self) -> None:
+        inputs = {
+            name: (kind, self.plan.defaults.get(name, empty)) for name, (kind, empty) in self.interface.inputs.items()
+        }
+        self.interface = NativeInterface(inputs, self.interface.outputs)
+
+    def __call__(self, *args: Any, **values: Any) -> Any:
+        """Run it: an awaitable in a running event loop, else the outputs."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return BoundTwoFaced(self._call)(*args, **values)
+        return self.aio(*args, **values)
+
+    def aio(self, *args: Any, **values: Any) -> Awaitable[Any]:  # type: ignore[override] # an awaitable is enough
+        """Run it, to be awaited.
+
+        Args:
+            *args: Values in the order of the inputs.
+            **values: Values by input name.
+
+        Returns:
+            The output where there is one, a tuple in declared order where there are several, None where there are
+            none.
+        """
+        return BoundTwoFaced(self._call).aio(*args, **values)
+
+    def forward(self, *args: Any, **values: Any) -> Any:
+        """Run it without a task of its own."""
+        return self(*args, **values)
+
+    def override(self, **changes: Any) -> SolutionTask:
+        """The same task with other resources, retries, timeout, env_vars, secrets, cache or short_name."""
+        unknown = sorted(set(changes) - set(_CHANGEABLE))
+        if unknown:
+            raise InvalidInputError(f"{', '.join(unknown)} can't be overridden. Possible: {', '.join(_CHANGEABLE)}.")
+        return SolutionTask(dataclasses.replace(self.plan, **changes))
+
+    async def execute(self, **values: Any) -> Any:
+        """Run the script in the sandbox; Flyte calls this on this machine only."""
+        try:
+            outputs = await self._run(values)
+        except CodegenError as error:
+            # Crossing Flyte it would lose its type and its attributes.
+            self.failure = error
+            if isinstance(error, InfrastructureError):
+                raise  # may pass: Flyte tries again as often as it was told to
+            raise NonRecoverableError(str(error)) from error
+        return outputs
+
+    async def _call(self, *args: Any, **values: Any) -> Any:
+        plan = self.plan
+        given = {**dict(zip(plan.contract.inputs, args, strict=False)), **values}
+        if len(args) > len(plan.contract.inputs):
+            raise InvalidInputError(f"{self.name} takes {len(plan.contract.inputs)} inputs, and was given {len(args)}.")
+        bound = await bind(plan.contract, plan.defaults, given)
+        if internal_ctx().is_task_context() and flyte.ctx().mode != "local":
+            return await get_controller().submit(self, **bound)
+        # What was run before is served by our own record, which looks whether the files are still there; Flyte's
+        # local cache would not. A copy for each call: two may go on at once.
+        once = copy.copy(self)
+        once.cache = flyte.Cache("disable")
+
+        async def submit() -> Any:
+            return await get_controller().submit(once, **bound)
+
+        try:
+            return await in_run(submit, self.name)
+        except Exception:
+            if once.failure is not None:
+                raise once.failure from None
+            raise
+
+    async def _run(self, values: Mapping[str, Any]) -> tuple[Value, ...]:
+        plan = self.plan
+        bound = await bind(plan.contract, plan.defaults, values)
+        runtime, _ = await choose(plan.sandbox)
+        executor = Executor(runtime, cache=plan.cache, retries=plan.retries, name=self.name, secrets=read(plan.secrets))
+        environment = await executor.restore(plan.lock)
+        argv, files = program(plan.contract, environment.image, bound, plan.code)
+        execution = await executor.execute(
+            Work(
+                name="run",
+                argv=argv,
+                locks=(plan.lock,),
+                files=files,
+                env=dict(plan.env_vars),
+                limits=limits_of(plan.resources, plan.timeout),
+                network=not plan.block_network,
+                collect=tuple(plan.contract.outputs),
+            )
+        )
+        return await asyncio.to_thread(outputs_of, plan.contract, execution)
+
+
+def _command(plan: SolutionPlan) -> list[str]:
+    """The raw container's command on a cluster; an argument list, never a line of a shell."""
+    entry = package_files.files(__package__).joinpath("cluster_entry.py").read_text(encoding="utf-8")
+    contract = plan.contract
+    inputs = [
+        f"--{name}={f'{INPUT_ROOT}/{name}' if kind == 'File' else f'{{{{.inputs.{name}}}}}'}"
+        for name, kind in contract.inputs.items()
+    ]
+    return [
+        *("python", "-c", entry, base64.b64encode(zlib.compress(plan.code.encode())).decode()),
+        json.dumps([contract.inputs, contract.outputs]),
+        *inputs,
+        *([f"--outputs={OUTPUT_ROOT}"] if contract.outputs else []),
+    ]
+
+
+def _image(lock: Lock) -> flyte.Image:
+    """The environment as an image for a cluster; nothing is built until it is deployed."""
+    version = lock.python.split(".")
+    image = flyte.Image.from_debian_base(install_flyte=False, python_version=(int(version[0]), int(version[1])))
+    if lock.system_packages:
+        image = image.with_apt_packages(*lock.system_packages)
+    pins = [line.split()[0] for line in lock.requirements.splitlines() if "==" in line.split("#")[0]]
+    return image.with_pip_packages(*pins) if pins else image

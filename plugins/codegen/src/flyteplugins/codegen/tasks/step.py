@@ -1,0 +1,101 @@
+"""One piece of work as a Flyte task, and a local run around it where there is none yet."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import flyte
+from flyte._context import internal_ctx  # flyte has no public word for "inside a trace"
+from flyte._internal.controllers import get_controller  # nor for submitting a task that is no decorated function
+from flyte._task import TaskTemplate  # nor for a task that is neither function nor container
+from flyte.models import NativeInterface
+
+from flyteplugins.codegen.core.errors import EnvironmentBuildError, InfrastructureError
+
+T = TypeVar("T")
+
+
+class Step(TaskTemplate[..., Any, Any], Generic[T]):
+    """A Flyte task whose body and outcome live in this process; what Flyte records of it is there to be read.
+
+    An exception crosses Flyte as another one, without its attributes, and is logged with a traceback. So failures that
+    belong to the normal course (a program over its time limit, a package that does not exist) leave the task as a
+    value and are raised where it was submitted. A failure of the infrastructure is raised inside as well: Flyte logs
+    it and tries again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        body: Callable[[], Awaitable[T]],
+        *,
+        inputs: Mapping[str, str] | None = None,
+        outputs: Mapping[str, type] | None = None,
+        show: Callable[[T], tuple[Any, ...]] | None = None,
+        show_failure: Callable[[Exception], tuple[Any, ...]] | None = None,
+        cache: flyte.Cache | None = None,
+        retries: int = 0,
+    ) -> None:
+        super().__init__(
+            name=name,
+            task_type="python",
+            image=None,
+            interface=NativeInterface(
+                dict.fromkeys(inputs or {}, (str, inspect.Parameter.empty)),
+                dict(outputs or {}),
+            ),
+            cache=cache or flyte.Cache("disable"),
+            retries=retries,
+        )
+        self._body = body
+        self._inputs = dict(inputs or {})
+        self._show = show
+        self._show_failure = show_failure
+        self._executed = False
+        self._value: T | None = None
+        self._failure: BaseException | None = None
+
+    async def execute(self, **_: Any) -> Any:
+        """Run the body and keep what it came to."""
+        self._executed, self._failure = True, None
+        try:
+            self._value = await self._body()
+        except Exception as error:
+            self._failure = error
+            if _worth_a_retry(error):
+                raise
+            return self._show_failure(error) if self._show_failure else ()
+        return self._show(self._value) if self._show else ()
+
+    async def submit(self, cached: T | None = None) -> T:
+        """Run as a Flyte task: of the run that goes on, else of a local run of its own.
+
+        Args:
+            cached: What the body would return; handed back where Flyte serves the task from its cache.
+
+        Returns:
+            What the body returned.
+        """
+        context = internal_ctx()
+        if context.is_task_context() and (context.is_in_trace() or flyte.ctx().mode != "local"):
+            # Tasks can't be called inside a trace; and a cluster looks a task up in an environment that was deployed,
+            # which one made at run time never was. There the work is part of the task that asked for it.
+            return await self._body()
+        try:
+            if context.is_task_context():
+                await get_controller().submit(self, **self._inputs)
+            else:
+                await flyte.with_runcontext(mode="local").run.aio(self, **self._inputs)
+        except Exception:
+            if self._failure is None:
+                raise
+        if self._failure is not None:
+            raise self._failure
+        return self._value if self._executed else cached  # type: ignore[return-value]  # a hit implies `cached`
+
+
+def _worth_a_retry(error: Exception) -> bool:
+    # A build fails for a reason that stays; whatever passes by itself was tried again below already.
+    return isinstance(error, InfrastructureError) and not isinstance(error, EnvironmentBuildError)
