@@ -240,7 +240,7 @@ def test_the_same_failure_three_times_stops_with_the_reason(
 
 
 def test_a_missing_package_is_added_without_asking(agent: AutoCoderAgent, endpoint: Endpoint, sales: Path) -> None:
-    lazy = CODE.replace("def main():", "def main():\n    __import__('six')")
+    lazy = CODE.replace("def main():", "def main():\n    __import__('si' + 'x')")
     endpoint.say_to("plan", PLAN)
     endpoint.say_to("code", code(lazy))
     endpoint.say_to("tests", suite())
