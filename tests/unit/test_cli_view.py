@@ -20,6 +20,7 @@ from flyteplugins.codegen.report.progress import Progress
 
 GENERATION: tuple[Event, ...] = (
     Note(0, "bubblewrap: own namespaces, no network"),
+    StepStarted(0, "profile"),
     StepStarted(0, "plan"),
     ModelAnswered(0, "plan", 1500, 300, 0.01, 2.25),
     StepStarted(0, "code"),
@@ -38,7 +39,8 @@ GENERATION: tuple[Event, ...] = (
 
 def shown(events: tuple[Event, ...], *, terminal: bool) -> str:
     out = io.StringIO()
-    with View(Console(file=out, force_terminal=terminal, width=160, highlight=False)) as view:
+    # Narrower than the lines: what goes into a file is not broken all the same.
+    with View(Console(file=out, force_terminal=terminal, width=60, highlight=False)) as view:
         for event in events:
             view.on_event(event)
     return out.getvalue()
@@ -49,6 +51,7 @@ def test_where_there_is_no_terminal_each_finished_step_is_one_plain_line() -> No
     assert lines == [
         "attempt step            elapsed  tokens in     out  result",
         "bubblewrap: own namespaces, no network",
+        "        profile           0.0 s                     ok",
         "        plan              2.2 s      1,500     300  ok",
         "        tests             6.5 s      1,700     900  ok",
         "        code              7.0 s      1,600     700  ok",
@@ -63,7 +66,7 @@ def test_on_a_terminal_the_running_steps_stand_below_with_what_was_used_so_far()
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=120, highlight=False)
     with View(console) as view:
-        for event in GENERATION[:6]:
+        for event in GENERATION[:7]:
             view.on_event(event)
         time.sleep(0.4)  # longer than one refresh
         text = out.getvalue()

@@ -19,7 +19,7 @@ def passed() -> CodeGenEvalResult:
         detected_packages=["numpy", "pandas"],
         lock=LOCK,
         receipt=Receipt(
-            isolation="bubblewrap: own namespaces, no network (docker: no engine)",
+            isolation="Sandbox: bubblewrap (own namespaces, no network).",
             checks=[
                 Check(name="runs on the samples", passed=True),
                 Check(name="report exists and is a file", passed=True),
@@ -53,7 +53,7 @@ def test_the_receipt_of_a_success_says_what_was_checked_with_what_and_what_was_n
     assert summary(passed()) == dedent(
         f"""\
         Done in 2 attempts.
-        Isolation         bubblewrap: own namespaces, no network (docker: no engine)
+        Isolation         bubblewrap (own namespaces, no network).
         Environment       Python 3.12, numpy, pandas (lock {LOCK.key[:12]})
         Contract checks   2 of 2, probes 0 of 1
         Constraints       Temperature values must be between -40 and 60 Celsius <- data check

@@ -39,12 +39,15 @@ class Screen:
     def say(self, text: str = "") -> None:
         """Write text for people; escape sequences in it are not obeyed, and long lines are not broken.
 
+        Where a document was asked for nothing is written: it says the same.
+
         Args:
             text: Any text, of a model or its code too.
         """
         from flyteplugins.codegen.results.receipt import plain
 
-        print(plain(text), file=sys.stderr if self.as_json else sys.stdout)  # this is the command's output
+        if not self.as_json:
+            print(plain(text))  # noqa: T201 # this is the command's output
 
     def document(self, document: dict[str, Any]) -> None:
         """Write the document, where one was asked for.

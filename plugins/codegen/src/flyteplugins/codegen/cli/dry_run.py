@@ -111,4 +111,4 @@ def _ceiling(agent: AutoCoderAgent, first: Mapping[str, Estimate]) -> tuple[int,
 
 
 def _dollars(cost: float | None) -> str:
-    return "price not known" if cost is None else f"${cost:,.4f}"
+    return "price not known" if cost is None else f"${cost:,.2f}"

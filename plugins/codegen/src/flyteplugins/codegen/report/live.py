@@ -68,7 +68,8 @@ class View:
             self._print(self._line(row, now))
 
     def _print(self, line: Text) -> None:
-        self._console.print(line, soft_wrap=not self._console.is_terminal, overflow="fold")
+        # A line for a file is never broken or cut; on a terminal it may go on in the next.
+        self._console.print(line, soft_wrap=not self._console.is_terminal)
 
     def _running(self) -> RenderableType:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from flyteplugins.codegen.core.events import (
     AttemptFinished,
@@ -13,6 +14,9 @@ from flyteplugins.codegen.core.events import (
     Note,
     StepStarted,
 )
+
+_PROFILE: Final = "profile"
+"""The one step that others follow without a word of its end."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,9 @@ class Progress:
 
     def _take(self, event: Event, now: float) -> list[Row]:
         if isinstance(event, StepStarted):
+            ended = [self._finish(event, _PROFILE, now)] if any(row.step == _PROFILE for row in self.running) else []
             self.running.append(Row(event.attempt, event.step, now, running=True))
-            return []
+            return ended
         if isinstance(event, ModelAnswered):
             self.calls += 1
             self.input_tokens += event.input_tokens

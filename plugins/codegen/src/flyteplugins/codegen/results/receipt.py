@@ -57,7 +57,7 @@ def summary(result: CodeGenEvalResult) -> str:
     receipt = result.receipt
     lines = [
         *_headline(result),
-        *_row("Isolation", [receipt.isolation or "nothing was run"]),
+        *_row("Isolation", [receipt.isolation.removeprefix("Sandbox: ") or "nothing was run"]),
         *_row("Environment", [_environment(result)]),
         *_row("Contract checks", _checks(receipt.checks)),
         *_row("Constraints", _constraints(receipt.constraints)),
