@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import re
 import shutil
 import signal
 import stat
@@ -43,8 +44,9 @@ from flyteplugins.codegen.sandbox.docker_engine import (
     owner,
     remove_leftovers,
 )
-from flyteplugins.codegen.sandbox.launch import LAUNCHER, standard_variables, through_file, too_long
+from flyteplugins.codegen.sandbox.launch import GUEST, standard_variables, through_file, too_long
 from flyteplugins.codegen.sandbox.outputs import Staging, usage
+from flyteplugins.codegen.sandbox.supervise import Program
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -52,16 +54,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOBODY: Final = 65534
+_TEMPORARY: Final = "/tmp"  # noqa: S108 # the container's own
 _VERSIONS: Final = ("3.10", "3.11", "3.12", "3.13", "3.14")
 _SECONDS_TO_END: Final = 30.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.25
 _SECONDS_OF_GRACE: Final = 15
 """How much longer than its limit a container lives whose host process is gone."""
 
-_LAUNCHER_PLACE: Final = "/run/codegen/launch.py"
-_ARGUMENTS_PLACE: Final = "/run/codegen/arguments.json"
-_SHELL_SIGNALS: Final = {128 + number: number for number in signal.Signals}
-"""Exit status by which a container's first process tells that a signal ended the program."""
+_CONTROL: Final = "/run/codegen"
+"""Where a container sees what starts its program: `init.py`, what it starts, and where it reports the end."""
+
+_START: Final = f'exec "$@" 3<{_CONTROL}/spec 4>>{_CONTROL}/status 5<{_CONTROL}/go'
+_LARGEST_FILE_ABOVE_CAP: Final = 1 << 20
+"""One file may grow a little over the cap of all, so that the program is ended for it rather than told of an error."""
 
 Excess = Literal["seconds", "output", "disk"]
 
@@ -149,11 +154,13 @@ class _Started:
         engine: The connection of its control thread.
         staging: Where it writes its outputs.
         stream: What it prints, in pairs of standard output and error.
+        report: Where its `init.py` reports the end of the program.
     """
 
     engine: APIClient
     staging: Staging
     stream: Any
+    report: Path
 
 
 class _Container:
@@ -188,10 +195,11 @@ class _Container:
         except asyncio.TimeoutError:
             raise EngineError(f"the container did not end within {_SECONDS_TO_END:.0f} s of being killed") from None
         seconds = time.monotonic() - began
-        out_of_memory = await self._call(self._out_of_memory, started.engine, status)
+        report = await self._call(_read_report, started.report)
+        out_of_memory = await self._call(self._out_of_memory, started.engine, report, status)
         if not await self._call(self._take_outputs, started.staging):
             excess = excess or "disk"
-        return self._judge(excess, status, out_of_memory, seconds)
+        return self._judge(excess, report, out_of_memory, seconds)
 
     async def close(self) -> None:
         """Remove the container, whatever state it is in, and what it needed on the host."""
@@ -223,34 +231,38 @@ class _Container:
             # Attached before it starts: nothing is kept by the engine, so what came earlier would be lost.
             stream = engine.attach(self._name, stdout=True, stderr=True, stream=True, demux=True)
             engine.start(self._name)
-        return _Started(engine, staging, stream)
+        return _Started(engine, staging, stream, folder / "control" / "status")
 
     def _configuration(self, engine: APIClient, user: int, folder: Path, outputs: Path) -> dict[str, Any]:
         job, limits = self._job, self._job.limits
-        argv, extra = _command(job, folder)
-        shown = {path: _readable(source, user, folder) for path, source in job.files.items()}
-        for path in shown:
+        for path in job.files:
             if not path.startswith(f"{INPUT_ROOT}/") or ".." in PurePosixPath(path).parts:
                 raise EngineError(f"{path} does not lie under {INPUT_ROOT}")
+        shown = {path: _readable(source, user, folder) for path, source in job.files.items()}
+        control = folder / "control"
+        _write_control(control, job)
         # Should this process be killed, nobody is left to end the container in time but itself; 0 stands for no limit.
         longest = 0.0 if limits.seconds is None else limits.seconds + _SECONDS_OF_GRACE
-        argv = ["timeout", "--signal=KILL", f"{longest:.3f}", *argv]
         return {
             "image": self._image,
             "name": self._name,
-            "command": argv,
+            "command": [
+                *("sh", "-c", _START, "sh"),
+                *("timeout", "--signal=KILL", f"{longest:.3f}"),
+                *("python3", "-I", "-S", f"{_CONTROL}/init.py", "contain", "3", "4", "5"),
+            ],
             "entrypoint": [],
             "user": f"{user}:{user}",
-            "working_dir": "/tmp",  # noqa: S108 # the container's own
-            "environment": standard_variables(limits, "/tmp")  # noqa: S108 # as above
-            | {name: _text(value) for name, value in job.env.items()},
+            "working_dir": _TEMPORARY,
             "labels": {LABEL: "job", OWNER_LABEL: owner()},
             # The user's proxies would become variables that nobody named, with a password in them perhaps.
             "use_config_proxy": False,
             "host_config": engine.create_host_config(
                 mounts=[
                     _bind(outputs, OUTPUT_ROOT, read_only=False),
-                    *(_bind(source, path) for path, source in sorted((shown | extra).items())),
+                    _bind(control, _CONTROL),
+                    _bind(control / "status", f"{_CONTROL}/status", read_only=False),
+                    *(_bind(source, path) for path, source in sorted(shown.items())),
                 ],
                 **_confinement(limits, network=job.network),
             ),
@@ -276,17 +288,21 @@ class _Container:
         with contextlib.suppress(EngineError), engine_errors():
             engine.kill(self._name)
 
-    def _out_of_memory(self, engine: APIClient, status: int) -> bool:
-        # The engine may learn of it a moment after the container's end.
+    def _out_of_memory(self, engine: APIClient, report: str, status: int) -> bool:
+        if report.startswith("exited 0 "):
+            return False
         for _ in range(5):
             with engine_errors():
                 state = engine.inspect_container(self._name)["State"]
             if state.get("Error"):
                 raise EngineError(str(state["Error"]))
-            if state["OOMKilled"] or status != 128 + signal.SIGKILL:
+            if state["OOMKilled"]:
+                return True
+            if not report.startswith(f"exited {int(signal.SIGKILL)} ") and status != 128 + signal.SIGKILL:
                 break
+            # The engine may learn of it a moment after the container's end.
             time.sleep(0.05)
-        return bool(state["OOMKilled"]) and status != 0
+        return False
 
     def _take_outputs(self, staging: Staging) -> bool:
         """Move the outputs to their folder; False, without moving any, where they are over the cap."""
@@ -324,7 +340,7 @@ class _Container:
         while await asyncio.to_thread(usage, staging.path, cap) <= cap:  # noqa: ASYNC110 # nothing tells when a folder grows
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
-    def _judge(self, excess: Excess | None, status: int, out_of_memory: bool, seconds: float) -> Outcome:
+    def _judge(self, excess: Excess | None, report: str, out_of_memory: bool, seconds: float) -> Outcome:
         limits, printed = self._job.limits, (self._stdout.text(), self._stderr.text())
         if excess == "seconds":
             raise JobTimedOutError(f"The program ran longer than its limit of {limits.seconds:g} s.", *printed)
@@ -340,12 +356,27 @@ class _Container:
             raise JobOutOfMemoryError(
                 f"The program used more than its memory limit of {limits.memory_bytes / (1 << 20):.0f} MiB.", *printed
             )
-        if status in (126, 127) and printed[1].startswith("timeout: failed to run command"):
-            raise SandboxFailedError(f"The program can't be started: {printed[1].strip()[-500:]}")
-        if status in _SHELL_SIGNALS:
-            name = signal.Signals(_SHELL_SIGNALS[status]).name
-            raise JobKilledError(f"The program was ended by signal {status - 128} ({name}).", *printed)
-        return Outcome(status, *printed, seconds)
+        word, _, rest = report.partition(" ")
+        if word == "failed":
+            raise SandboxFailedError(f"The program can't be started: {rest}.")
+        if word != "exited":
+            if report == "":
+                raise SandboxFailedError(f"The container could not be set up: {printed[1].strip()[-2000:]}")
+            raise JobKilledError("The program was ended from outside.", *printed)
+        wait_status, kilobytes = map(int, rest.split())
+        if os.WIFSIGNALED(wait_status):
+            number = os.WTERMSIG(wait_status)
+            raise JobKilledError(f"The program was ended by signal {number} ({signal.Signals(number).name}).", *printed)
+        return Outcome(os.WEXITSTATUS(wait_status), *printed, seconds, kilobytes << 10)
+
+
+def _read_report(path: Path) -> str:
+    """The last line that `init.py` wrote; the program may write there too, so little is read and less is believed."""
+    with path.open("rb") as file:
+        lines = file.read(4096).decode(errors="replace").splitlines()
+    if not lines:
+        return ""
+    return lines[-1] if re.fullmatch(r"exited \d{1,9} \d{1,15}|failed .*", lines[-1]) else "ready"
 
 
 def _confinement(limits: Limits, *, network: bool) -> dict[str, Any]:
@@ -353,20 +384,21 @@ def _confinement(limits: Limits, *, network: bool) -> dict[str, Any]:
     from docker.types import LogConfig, Ulimit
 
     temporary = min(limits.disk_bytes, limits.memory_bytes // 2)
+    largest = limits.disk_bytes + _LARGEST_FILE_ABOVE_CAP
     return {
         "network_mode": "bridge" if network else "none",
         "read_only": True,
         # Temporary files count as memory: half of it, so that filling them is an error that the program sees.
-        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={temporary}"},  # noqa: S108 # the container's own
+        "tmpfs": {_TEMPORARY: f"rw,exec,nosuid,nodev,mode=1777,size={temporary}"},
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
-        "pids_limit": limits.processes + 2,  # the engine's init, and `timeout`
+        "pids_limit": limits.processes + 3,  # the engine's init, `timeout` and ours
         "mem_limit": limits.memory_bytes,
         "memswap_limit": limits.memory_bytes,  # the sum of both: no swap
         "nano_cpus": int(limits.cpus * 1e9),
         "ulimits": [
             Ulimit(name="core", soft=0, hard=0),
-            Ulimit(name="fsize", soft=limits.disk_bytes, hard=limits.disk_bytes),
+            Ulimit(name="fsize", soft=largest, hard=largest),
             Ulimit(name="nofile", soft=4096, hard=4096),
         ],
         "init": True,
@@ -376,17 +408,23 @@ def _confinement(limits: Limits, *, network: bool) -> dict[str, Any]:
     }
 
 
-def _command(job: Job, folder: Path) -> tuple[list[str], dict[str, Path]]:
-    """The argument list, and the files that it needs shown besides the job's own, by path."""
+def _write_control(control: Path, job: Job) -> None:
+    """Write what starts the program; read by another user, in a folder that only this one can enter."""
+    control.mkdir()
     argv = [_text(argument) for argument in job.argv]
-    if not too_long(argv):
-        return argv, {}
-    short, content = through_file(argv, _LAUNCHER_PLACE, _ARGUMENTS_PLACE)
-    arguments = folder / "arguments.json"
-    arguments.write_bytes(content)
-    # The folder around it is closed to other users; the program in the container has to read the file itself.
-    arguments.chmod(0o644)
-    return short, {_LAUNCHER_PLACE: LAUNCHER, _ARGUMENTS_PLACE: arguments}
+    if too_long(argv):
+        argv, content = through_file(argv, f"{_CONTROL}/launch.py", f"{_CONTROL}/arguments.json")
+        (control / "arguments.json").write_bytes(content)
+    env = standard_variables(job.limits, _TEMPORARY) | {name: _text(value) for name, value in job.env.items()}
+    (control / "spec").write_bytes(Program(argv, env, _TEMPORARY).spec())
+    (control / "go").write_bytes(b"g")
+    (control / "status").touch()
+    for script in ("init.py", "launch.py"):
+        shutil.copyfile(GUEST / script, control / script)
+    for file in control.iterdir():
+        file.chmod(0o644)
+    (control / "status").chmod(0o666)
+    control.chmod(0o755)
 
 
 def _text(argument: Argument) -> str:
