@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol
 
@@ -79,14 +80,13 @@ class ResultVerbs(Protocol):
         ...
 
 
-class RunOptions(BaseModel):
+@dataclass(frozen=True)
+class RunOptions:
     """The arguments of one `run()` or `as_task()` call; None means the agent's setting.
 
     Attributes:
         inputs: Values by input name.
     """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     name: str | None = None
     resources: flyte.Resources | None = None
@@ -95,7 +95,7 @@ class RunOptions(BaseModel):
     env_vars: dict[str, str] | None = None
     secrets: list[Any] | None = None
     cache: str | None = None
-    inputs: dict[str, Any] = Field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CodeGenEvalResult(BaseModel):
@@ -286,8 +286,11 @@ def _with_inputs(
     result: CodeGenEvalResult, options: RunOptions, inputs: Mapping[str, Any] | None, overrides: Mapping[str, Any]
 ) -> RunOptions:
     """Put the keyword form and `inputs=` together; what could mean two things is an error."""
-    declared, parameters = result.declared_inputs, options.model_dump(exclude={"inputs"}, exclude_none=True)
-    ambiguous = sorted(set(parameters) & set(declared)) + (
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise InvalidInputError(f"inputs= takes values by input name, such as inputs={{'threshold': 0.5}}, not {inputs!r}.")
+    declared = result.declared_inputs
+    given = {option.name for option in fields(options) if getattr(options, option.name) is not None} - {"inputs"}
+    ambiguous = sorted(given & set(declared)) + (
         ["inputs"] if "inputs" in declared and inputs is not None and "inputs" not in inputs else []
     )
     if ambiguous:
@@ -300,4 +303,4 @@ def _with_inputs(
     twice = sorted(set(inputs or {}) & set(overrides))
     if twice:
         raise InvalidInputError(f"{', '.join(twice)} was passed twice: in inputs= and as a keyword.")
-    return options.model_copy(update={"inputs": {**overrides, **(inputs or {})}})
+    return replace(options, inputs={**overrides, **(inputs or {})})

@@ -1,7 +1,7 @@
 """One coroutine, two faces: `f()` for synchronous code and `await f.aio()`, both through Flyte's syncify.
 
-What is added to syncify: Ctrl-C in a synchronous call cancels the coroutine, so that nothing runs on, or is paid
-for, behind the user's back.
+What is added to syncify: Ctrl-C in a synchronous call, and the cancellation of an awaited one, end the coroutine and
+wait until it has cleaned up, so that nothing runs on, or is paid for, behind the user's back.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from flyte.syncify import syncify
@@ -22,6 +23,40 @@ S = TypeVar("S")
 _SECONDS_TO_CANCEL: Final = 10.0
 """How long Ctrl-C waits for what runs to be ended before it returns to the user all the same."""
 
+_POLL_SECONDS: Final = 0.01
+
+
+class _Call(Generic[R]):
+    """One call, running on Flyte's loop and watched from another thread or loop."""
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, R]]) -> None:
+        self._function = function
+        self._lock = threading.Lock()
+        self._task: asyncio.Task[Any] | None = None
+        self._given_up = False
+        self.ended = threading.Event()
+
+    async def run(self) -> R:
+        """Run it, unless it was given up before it began."""
+        with self._lock:
+            if self._given_up:
+                raise asyncio.CancelledError
+            self._task = asyncio.current_task()
+        try:
+            return await self._function()
+        finally:
+            self.ended.set()
+
+    def give_up(self, *, cancel: bool) -> None:
+        """Keep it from beginning; where it has begun and `cancel` is set, cancel it."""
+        with self._lock:
+            self._given_up = True
+            task = self._task
+        if task is None:
+            self.ended.set()
+        elif cancel:
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
 
 class BoundTwoFaced(Generic[P, R]):
     """A method with both faces, bound to its object."""
@@ -32,32 +67,29 @@ class BoundTwoFaced(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run to the end and return the result; Ctrl-C cancels what runs."""
-        running: list[asyncio.Task[Any]] = []
-        ended = threading.Event()
-
-        async def tracked() -> R:
-            task = asyncio.current_task()
-            if task is not None:
-                running.append(task)
-            try:
-                return await self._function(*args, **kwargs)
-            finally:
-                ended.set()
-
+        call = _Call(functools.partial(self._function, *args, **kwargs))
         try:
-            result: R = syncify(tracked)()
+            result: R = syncify(call.run)()
         except KeyboardInterrupt:
-            for task in running:
-                task.get_loop().call_soon_threadsafe(task.cancel)
-            if running:
-                ended.wait(_SECONDS_TO_CANCEL)
+            call.give_up(cancel=True)
+            call.ended.wait(_SECONDS_TO_CANCEL)
             raise
         return result
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same, to be awaited."""
-        awaitable: Awaitable[R] = syncify(self._function).aio(*args, **kwargs)
-        return awaitable
+        call = _Call(functools.partial(self._function, *args, **kwargs))
+        try:
+            result: R = await syncify(call.run).aio()
+        except asyncio.CancelledError:
+            # From another loop than Flyte's, the cancellation was passed on and not waited for. Not passed on twice:
+            # the second would interrupt the cleaning up.
+            call.give_up(cancel=False)
+            until = time.monotonic() + _SECONDS_TO_CANCEL
+            while not call.ended.is_set() and time.monotonic() < until:
+                await asyncio.sleep(_POLL_SECONDS)
+            raise
+        return result
 
 
 class TwoFaced(Generic[S, P, R]):

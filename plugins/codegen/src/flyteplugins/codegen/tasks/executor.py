@@ -61,7 +61,8 @@ class Work:
         argv: The program and its arguments; never passed through a shell.
         locks: The environments of the images that `argv` refers to.
         files: By path under `/var/inputs`: a file, or the text of one.
-        env: The only environment variables that the program sees, besides the secrets.
+        env: The only environment variables that the program sees, besides the secrets; a value may name a path or an
+            interpreter.
         secrets: Secret environment variables; no value of them is stored, nor shown in what was printed.
         limits: What it may use.
         network: Whether it may open connections.
@@ -72,7 +73,7 @@ class Work:
     argv: tuple[Argument, ...]
     locks: tuple[Lock, ...] = ()
     files: Mapping[str, File | str] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, Argument] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     limits: Limits = field(default_factory=Limits)
     network: bool = False
@@ -120,10 +121,11 @@ class Executor:
         """
 
         async def body() -> Environment:
-            from flyteplugins.codegen.packages.resolve import resolve
+            from flyteplugins.codegen.packages.resolve import linux_platform, resolve
 
             start = time.monotonic()
-            lock = await resolve(spec)
+            # Containers are Linux on every host.
+            lock = await resolve(spec, platform=linux_platform() if self.runtime.name == "docker" else None)
             image = await self.runtime.prepare(lock)
             return Environment(lock, image, time.monotonic() - start)
 
@@ -270,6 +272,8 @@ def _collect(outputs: Path, work: Work) -> dict[str, File]:
     total = 0
     for path in _regular_files(outputs):
         relative = path.relative_to(outputs).as_posix()
+        if not relative.isprintable():  # bytes that are no UTF-8, or line breaks: nobody asked for such a name
+            continue
         if work.collect is not None and relative not in work.collect:
             continue
         total += path.stat().st_size
@@ -302,7 +306,7 @@ def _key(work: Work, files: Mapping[str, File], runtime: str) -> str:
         "argv": [_shown_argument(argument) for argument in work.argv],
         "locks": [lock.key for lock in work.locks],
         "files": {path: file.hash for path, file in files.items()},
-        "env": dict(work.env),
+        "env": {name: _shown_argument(value) for name, value in work.env.items()},
         "secrets": {name: fingerprint(value) for name, value in work.secrets.items()},
         "limits": dataclasses.asdict(work.limits),
         "network": work.network,

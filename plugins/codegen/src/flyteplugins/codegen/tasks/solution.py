@@ -111,9 +111,12 @@ def _output(name: str, kind: str, execution: Execution) -> Value:
     if kind == "File":
         return file
     try:
-        return parse_scalar(Path(file.path).read_text(encoding="utf-8"), kind)
+        value = parse_scalar(Path(file.path).read_text(encoding="utf-8"), kind)
+        if kind == "int" and not _fits(value):
+            raise ValueError("the number is beyond 64 bits, which Flyte does not carry")
     except ValueError as error:
         raise OutputInvalidError(f"Output {name!r}: {error}.", execution.stdout, execution.stderr) from error
+    return value
 
 
 def _refuse_unknown(contract: Contract, given: Mapping[str, Any]) -> None:
@@ -133,6 +136,8 @@ async def _converted(name: str, kind: str, value: Any) -> Value:
     plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
     if not is_scalar_of(plain, kind):
         raise InvalidInputError(f"Input {name!r} must be {kind}, and is {_type(value)}.")
+    if kind == "int" and not _fits(plain):
+        raise InvalidInputError(f"Input {name!r} is beyond 64 bits, which Flyte does not carry.")
     if kind == "float" and isinstance(plain, int):
         return float(plain)
     if isinstance(plain, datetime.timedelta):
@@ -149,6 +154,10 @@ async def _default_file(name: str, file: File) -> File:
         raise InvalidInputError(
             f"The sample of input {name!r}, its default, is not on this machine any more. Pass {name}=... . ({error})"
         ) from error
+
+
+def _fits(number: Any) -> bool:
+    return bool(-(2**63) <= number < 2**63)
 
 
 def _type(value: object) -> str:
