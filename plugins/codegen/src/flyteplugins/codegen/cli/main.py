@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,9 @@ class Commands(click.RichGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         ctx.obj = Screen(as_json=False)
+        if "LOG_LEVEL" not in os.environ:
+            # What fails is told once, by the command; Flyte would show it with its traceback as well.
+            logging.getLogger("flyte").setLevel(logging.CRITICAL)
         try:
             return super().invoke(ctx)
         except UserError as error:
