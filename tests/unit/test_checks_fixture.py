@@ -97,3 +97,142 @@ def test_the_fixture_needs_nothing_but_pytest_and_the_standard_library(saved: Pa
     ]
     done = subprocess.run(command, cwd=saved, capture_output=True, text=True, timeout=60, check=False)
     assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+SERVED = """
+import argparse
+import multiprocessing
+import os
+import pickle
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+class Thing:
+    pass
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mode", required=True)
+    parser.add_argument("--outputs", default="/var/outputs")
+    args = parser.parse_args()
+    folder = Path(args.outputs)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        "name": __name__,
+        "parent": os.getppid(),
+        "file": Path(__file__).name == Path(sys.argv[0]).name == "solution.py",
+        "pickles": type(pickle.loads(pickle.dumps(Thing()))) is Thing,
+        "random": [random.random(), float(np.random.random())],
+        "temporary": tempfile.gettempdir() == os.environ["TMPDIR"] == os.getcwd(),
+        "stdin": sys.stdin.read(),
+        "beside": sys.path[0] == str(Path(__file__).parent),
+        "pytest": [name for name in os.environ if name.startswith("PYTEST")],
+        "names": sorted(name for name in globals() if name in ("json", "gc", "serve", "contextlib", "annotations")),
+        "seen": os.path.exists(os.path.join(tempfile.gettempdir(), "mark")),
+    }
+    Path(tempfile.gettempdir(), "mark").touch()
+    (folder / "state").write_text(repr(state))
+    print("mode", len(args.mode))
+    if args.mode == "fail":
+        raise RuntimeError("as asked")
+    if args.mode == "refuse":
+        raise SystemExit("no rows")
+    if args.mode == "status":
+        sys.exit(7)
+    if args.mode == "_exit":
+        os._exit(0)
+    if args.mode == "hang":
+        time.sleep(60)
+    if args.mode == "kill":
+        os.kill(os.getppid(), signal.SIGKILL)
+    if args.mode == "thread":
+        threading.Thread(target=lambda: (time.sleep(0.2), (folder / "late").write_text("here"))).start()
+
+
+if __name__ == "__main__":
+    main()
+"""
+SERVED_TESTS = """
+import ast
+import os
+
+import pytest
+
+SERVED = True
+
+
+def test_it_looks_as_if_started_by_itself(run_solution):
+    states = []
+    for _ in range(2):
+        run = run_solution(mode="plain")
+        assert (run.exit_code, run.stdout, run.stderr) == (0, "mode 5\\n", "")
+        state = ast.literal_eval(run.outputs["state"])
+        states.append(state.pop("random"))
+        assert (state.pop("parent") == os.getpid()) is not SERVED
+        assert state == {
+            "name": "__main__", "file": True, "pickles": True, "temporary": True, "stdin": "", "beside": True,
+            "pytest": [], "names": [], "seen": False,
+        }
+    assert states[0][0] != states[1][0]
+    assert states[0][1] != states[1][1]
+
+
+def test_an_exception_has_its_own_traceback_and_no_other(run_solution):
+    run = run_solution(mode="fail")
+    assert run.exit_code == 1
+    assert run.stderr.startswith("Traceback (most recent call last):\\n  File ")
+    assert run.stderr.endswith("RuntimeError: as asked\\n")
+    assert run.stderr.count("File ") == 2
+    assert "raise RuntimeError" in run.stderr
+
+
+def test_exit_statuses(run_solution):
+    run = run_solution(mode="refuse")
+    assert (run.exit_code, run.stderr) == (1, "no rows\\n")
+    assert run_solution(mode="status").exit_code == 7
+    assert run_solution(mode="_exit").exit_code == 0
+    assert run_solution(mode="thread").outputs["late"] == "here"
+
+
+def test_a_long_argument(run_solution):
+    assert run_solution(mode="x" * 1_000_000).stdout == "mode 1000000\\n"
+
+
+def test_after_it_killed_its_parent_it_runs_all_the_same(run_solution):
+    run_solution(mode="kill")
+    assert run_solution(mode="plain").exit_code == 0
+
+
+def test_it_hangs(run_solution):
+    with pytest.raises(Exception, match="did not end within 4 s"):
+        run_solution(mode="hang")
+    assert run_solution(mode="plain").exit_code == 0
+"""
+
+
+def test_a_solution_with_slow_imports_runs_as_any_other(tmp_path: Path) -> None:
+    contract = Contract(inputs={"mode": "str"}, outputs={"state": "str", "late": "str"})
+    for name, text in fixture_files(contract, {}).items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "solution.py").write_text(SERVED)
+    (tmp_path / "test_solution.py").write_text(SERVED_TESTS)
+    done = run_pytest(tmp_path, "--solution-seconds=4")
+    assert "6 passed" in done.stdout, done.stdout + done.stderr
+
+    # The same without the server: what the tests say of it is true of any process.
+    plain = SERVED.replace("import numpy as np", "np = __import__('numpy')").replace(
+        "os.kill(os.getppid()", "os.kill(os.getpid()"
+    )
+    (tmp_path / "solution.py").write_text(plain)
+    (tmp_path / "test_solution.py").write_text(SERVED_TESTS.replace("SERVED = True", "SERVED = False"))
+    done = run_pytest(tmp_path, "-k", "not hangs")
+    assert "5 passed" in done.stdout, done.stdout + done.stderr

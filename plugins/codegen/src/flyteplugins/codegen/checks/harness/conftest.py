@@ -6,6 +6,7 @@ on, or with the one of `--solution-python`.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -36,6 +37,7 @@ def _load_runner() -> types.ModuleType:
 
 
 solution_runner = _load_runner()
+SERVER = pytest.StashKey[Any]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Shield this process from the solution and start the report."""
     solution_runner.protect()
+    config.stash[SERVER] = solution_runner.SolutionServer.for_program(
+        config.getoption("--solution-python"), Path(config.getoption("--solution"))
+    )
     report = Report(config.getoption("--solution-report"))
     config.pluginmanager.register(report, "solution-report")
     stubs, mutants = config.getoption("--solution-stub"), config.getoption("--solution-mutant")
@@ -80,6 +85,7 @@ def run_solution(request: pytest.FixtureRequest, _contract: Any, tmp_path_factor
         option("--solution-python"),
         tmp_path_factory.mktemp("solution"),
         option("--solution-seconds"),
+        request.config.stash[SERVER],
     )
     request.node.solution_runner = runner
     return runner
@@ -130,6 +136,8 @@ class Report:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the report."""
+        if server := session.config.stash[SERVER]:
+            server.close()
         if self._path is None:
             return
         document = {
@@ -163,6 +171,7 @@ class Variants:
         """Note for each program which tests refused it; None for one that ended the copy."""
         if session.testsfailed:
             return None  # what can't be collected is told as usual
+        gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
         for program, stop_at_first in self._programs:
             self._report.variants.append(solution_runner.in_copy(_refusals, session, program, stop_at_first))
         return True

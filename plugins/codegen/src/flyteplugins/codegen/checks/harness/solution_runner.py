@@ -5,11 +5,13 @@ Standard library only: this file stands beside the tests, in a sandbox and in a 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import ctypes
 import importlib.util
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 LONGEST_ARGUMENT = 100_000  # bytes; Linux refuses single arguments of 128 KiB and more
 LONGEST_PRINTED = 1_000_000  # characters of what a run printed that tests get to see
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+SLOW_MODULES = {"numpy", "pandas", "pyarrow", "scipy", "sklearn"}  # slow to import, and known to bear a fork after it
 LAUNCHER = """
 import json, runpy, sys
 with open(sys.argv[1], encoding="utf-8") as stream:
@@ -138,12 +141,22 @@ class SolutionRunner:
         python: Interpreter of the solution's environment.
         folder: Where runs get their folders.
         seconds: Time limit of one run.
+        server: Starts runs faster, where there is one.
     """
 
-    def __init__(self, contract: Contract, solution: Path, python: str, folder: Path, seconds: float) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        solution: Path,
+        python: str,
+        folder: Path,
+        seconds: float,
+        server: SolutionServer | None = None,
+    ) -> None:
         self._contract = contract
         self._solution = solution
         self._python = python
+        self._server = server
         self._folder = folder
         self._seconds = seconds
         self._count = 0
@@ -191,16 +204,40 @@ class SolutionRunner:
         return {name: _text(name, kind, given[name]) for name, kind in declared.items()}
 
     def _execute(self, arguments: list[str], folder: Path, temporary: Path) -> tuple[int, str, str]:
-        command = [self._python, str(self._solution), *arguments]
-        if any(len(argument.encode()) > LONGEST_ARGUMENT for argument in arguments):
-            listed = folder / "arguments.json"
-            listed.write_text(json.dumps(command[1:]), encoding="utf-8")
-            command = [self._python, "-c", LAUNCHER, str(listed)]
         # What pytest puts into its environment is not the solution's business.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         environment["TMPDIR"] = str(temporary)
         before = _children()
         stdout, stderr = folder / "stdout", folder / "stderr"
+        exit_code = None
+        try:
+            if self._server:
+                command = [str(self._solution), *arguments]
+                exit_code = self._server.run(command, temporary, environment, stdout, stderr, self._seconds)
+            if exit_code is None:
+                exit_code = self._start(arguments, folder, temporary, environment, stdout, stderr)
+        except SolutionTimedOutError:
+            self.timed_out = True
+            raise
+        finally:
+            _end_children(before)
+        return exit_code, _printed(stdout), _printed(stderr)
+
+    def _start(
+        self,
+        arguments: list[str],
+        folder: Path,
+        temporary: Path,
+        environment: dict[str, str],
+        stdout: Path,
+        stderr: Path,
+    ) -> int:
+        """Run the solution in a new process; returns its exit status."""
+        command = [self._python, str(self._solution), *arguments]
+        if any(len(argument.encode()) > LONGEST_ARGUMENT for argument in arguments):
+            listed = folder / "arguments.json"
+            listed.write_text(json.dumps(command[1:]), encoding="utf-8")
+            command = [self._python, "-c", LAUNCHER, str(listed)]
         # Files rather than pipes: a process that the solution leaves behind would keep a pipe open.
         with stdout.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(  # noqa: S603  # the argument list is built above
@@ -213,16 +250,155 @@ class SolutionRunner:
                 start_new_session=True,
             )
             try:
-                exit_code = process.wait(self._seconds)
+                return process.wait(self._seconds)
             except subprocess.TimeoutExpired:
-                self.timed_out = True
                 raise SolutionTimedOutError(f"The solution did not end within {self._seconds:g} s.") from None
             finally:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _end_group(process.pid)
                 process.wait()
-                _end_children(before)
-        return exit_code, _printed(stdout), _printed(stderr)
+
+
+class SolutionServer:
+    """Runs the solution in copies of a process that has imported its slow modules; see `solution_server.py`.
+
+    Args:
+        python: Interpreter of the solution's environment.
+        modules: What to import.
+    """
+
+    def __init__(self, python: str, modules: list[str]) -> None:
+        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603  # a list built here
+            [python, str(HERE / "solution_server.py"), *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+        )
+        self._number = 0
+        self._read = b""
+
+    @classmethod
+    def for_program(cls, python: str, program: Path) -> SolutionServer | None:
+        """A server for a program that imports slow modules; None for another one, and where it can't work."""
+        try:
+            modules = slow_imports(program.read_text(encoding="utf-8"))
+        except (OSError, ValueError, SyntaxError):
+            return None
+        return cls(python, modules) if modules and sys.platform == "linux" else None
+
+    def run(
+        self,
+        arguments: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        stdout: Path,
+        stderr: Path,
+        seconds: float,
+    ) -> int | None:
+        """Run a program.
+
+        Args:
+            arguments: The program and its arguments.
+            folder: Where it stands.
+            environment: All its variables.
+            stdout: File that gets what it prints.
+            stderr: File that gets what it prints as errors.
+            seconds: Time limit.
+
+        Returns:
+            Its exit status; None if there is no server any more and nothing was run.
+
+        Raises:
+            SolutionTimedOutError: It did not end within its time limit.
+        """
+        self._number += 1
+        order = {
+            "number": self._number,
+            "arguments": arguments,
+            "folder": str(folder),
+            "environment": environment,
+            "stdout": str(stdout),
+            "stderr": str(stderr),
+        }
+        if not self._order(order):
+            return None
+        # The first answer waits for the imports.
+        started = self._answer(time.monotonic() + seconds)
+        if started is None:
+            self.close()
+            return None
+        ended = self._answer(time.monotonic() + seconds)
+        _end_group(started["pid"])
+        if ended is None and self._alive():
+            self._answer(time.monotonic() + 5.0)  # its end, now that it was killed
+            raise SolutionTimedOutError(f"The solution did not end within {seconds:g} s.")
+        if ended is None:
+            return -signal.SIGKILL  # it took the server with it
+        return ended["exit_code"]
+
+    def close(self) -> None:
+        """End the server."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        _end_group(process.pid)
+        with contextlib.suppress(ChildProcessError):
+            process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream:
+                stream.close()
+
+    def _alive(self) -> bool:
+        return self._process is not None and Path(f"/proc/{self._process.pid}/exe").exists()
+
+    def _order(self, order: dict[str, Any]) -> bool:
+        if self._process is None or self._process.stdin is None:
+            return False
+        left = json.dumps(order).encode() + b"\n"
+        try:
+            while left:
+                left = left[os.write(self._process.stdin.fileno(), left) :]
+        except BrokenPipeError:
+            self.close()
+            return False
+        return True
+
+    def _answer(self, until: float) -> dict[str, int] | None:
+        """The next answer to the last order; None if none comes."""
+        if self._process is None or self._process.stdout is None:
+            return None
+        descriptor = self._process.stdout.fileno()
+        while True:
+            line, newline, rest = self._read.partition(b"\n")
+            if newline:
+                self._read = rest
+                answer: dict[str, int] = json.loads(line)
+                if answer["number"] == self._number:
+                    return answer
+                continue
+            if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+                return None
+            more = os.read(descriptor, 65536)
+            if not more:
+                return None
+            self._read += more
+
+
+def slow_imports(code: str) -> list[str]:
+    """The modules that a program imports and that are slow to import, in order."""
+    names: dict[str, None] = {}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names.update(dict.fromkeys(alias.name for alias in node.names))
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names[node.module] = None
+    return [name for name in names if name.partition(".")[0] in SLOW_MODULES]
+
+
+def _end_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def protect() -> None:

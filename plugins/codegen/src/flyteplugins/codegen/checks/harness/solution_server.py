@@ -1,0 +1,95 @@
+"""Runs of the solution as copies of a process that has imported its slow modules already.
+
+Started with the solution's interpreter, the names of the modules as arguments. Each line on standard input is an order,
+as JSON; the answers are the number of the process and, when it has ended, its exit status. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+
+def serve(modules: list[str]) -> dict[str, Any]:
+    """Import the modules, then carry out orders until there are no more.
+
+    Returns:
+        In the copy that is to run the solution, its order; the server itself ends.
+    """
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a module prints while it is imported is no answer
+    for module in modules:
+        # A module that can't be imported is the run's own failure, with its own traceback.
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
+    for line in sys.stdin:
+        order: dict[str, Any] = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            os.close(answers)
+            return order
+        _answer(answers, {"number": order["number"], "pid": child})
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        _answer(answers, {"number": order["number"], "exit_code": status})
+    raise SystemExit
+
+
+def become(order: dict[str, Any]) -> bytes:
+    """Turn this process into one that looks as if it had been started for the order; returns the program."""
+    os.setsid()
+    os.chdir(order["folder"])
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    written = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    for target, path, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, order["stdout"], written),
+        (2, order["stderr"], written),
+    ):
+        opened = os.open(path, flags, 0o600)
+        os.dup2(opened, target)
+        os.close(opened)
+    sys.argv[:] = order["arguments"]
+    program = sys.argv[0]
+    sys.path[0] = os.path.dirname(program)  # noqa: PTH120  # as Python itself does, without another import
+    if "tempfile" in sys.modules:
+        vars(sys.modules["tempfile"])["tempdir"] = None  # it keeps the folder that it found first
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # else every run would draw the same numbers
+
+    own, show = __file__, traceback.print_exception  # the names of this module will be gone
+
+    def excepthook(kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
+        while frames is not None and frames.tb_frame.f_code.co_filename == own:
+            frames = frames.tb_next
+        show(kind, error, frames)
+
+    sys.excepthook = excepthook
+    with open(program, "rb") as stream:  # noqa: PTH123  # as above
+        return stream.read()
+
+
+def _answer(answers: int, answer: dict[str, int]) -> None:
+    os.write(answers, json.dumps(answer).encode() + b"\n")
+
+
+def run(order: dict[str, Any]) -> None:
+    """Run the solution in the place of this file: it is the main module, for pickle and for whoever looks."""
+    source, path, names = become(order), sys.argv[0], globals()
+    program = compile(source, path, "exec", dont_inherit=True)
+    for name in [name for name in names if not name.startswith("__")]:
+        del names[name]
+    names |= {"__file__": path, "__doc__": None}
+    exec(program, names)  # noqa: S102  # to run a program is what this file is for
+
+
+if __name__ == "__main__":
+    run(serve(sys.argv[1:]))
