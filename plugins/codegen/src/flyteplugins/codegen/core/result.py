@@ -287,7 +287,9 @@ def _with_inputs(
 ) -> RunOptions:
     """Put the keyword form and `inputs=` together; what could mean two things is an error."""
     if inputs is not None and not isinstance(inputs, Mapping):
-        raise InvalidInputError(f"inputs= takes values by input name, such as inputs={{'threshold': 0.5}}, not {inputs!r}.")
+        raise InvalidInputError(
+            f"inputs= takes values by input name, such as inputs={{'threshold': 0.5}}, not {inputs!r}."
+        )
     declared = result.declared_inputs
     given = {option.name for option in fields(options) if getattr(options, option.name) is not None} - {"inputs"}
     ambiguous = sorted(given & set(declared)) + (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-import time
 import types
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
@@ -22,8 +21,6 @@ S = TypeVar("S")
 
 _SECONDS_TO_CANCEL: Final = 10.0
 """How long Ctrl-C waits for what runs to be ended before it returns to the user all the same."""
-
-_POLL_SECONDS: Final = 0.01
 
 
 class _Call(Generic[R]):
@@ -85,9 +82,8 @@ class BoundTwoFaced(Generic[P, R]):
             # From another loop than Flyte's, the cancellation was passed on and not waited for. Not passed on twice:
             # the second would interrupt the cleaning up.
             call.give_up(cancel=False)
-            until = time.monotonic() + _SECONDS_TO_CANCEL
-            while not call.ended.is_set() and time.monotonic() < until:
-                await asyncio.sleep(_POLL_SECONDS)
+            if not call.ended.is_set():
+                await asyncio.to_thread(call.ended.wait, _SECONDS_TO_CANCEL)
             raise
         return result
 

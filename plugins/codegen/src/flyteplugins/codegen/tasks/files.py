@@ -72,7 +72,8 @@ def pin_text(text: str, name: str) -> File:
 
 def is_pinned(file: File) -> bool:
     """Whether `file` lies in the store under the hash that it claims."""
-    return bool(file.hash) and Path(file.path).parent == home() / "files" / str(file.hash)
+    path = Path(file.path)
+    return bool(file.hash) and path.parent == home() / "files" / str(file.hash) and path.is_file()
 
 
 def is_intact(path: Path, digest: str) -> bool:

@@ -16,12 +16,16 @@ from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.values import Scalar, format_scalar, is_scalar_of, parse_scalar
 from flyteplugins.codegen.data.samples import take_in_file
 from flyteplugins.codegen.sandbox.contract import Argument, At, Python
+from flyteplugins.codegen.tasks.files import is_pinned
 from flyteplugins.codegen.tasks.records import Execution
 
 # No input's name begins with an underscore, so nothing of ours meets a file of the user's.
 SOLUTION_PATH: Final = f"{INPUT_ROOT}/_solution/solution.py"
 
 _SHOWN_LINES: Final = 20
+
+_LARGEST_SCALAR: Final = 64 << 20
+"""In bytes; more than that belongs into a file."""
 
 Value = Scalar | File
 
@@ -110,6 +114,13 @@ def _output(name: str, kind: str, execution: Execution) -> Value:
         )
     if kind == "File":
         return file
+    if (size := Path(file.path).stat().st_size) > _LARGEST_SCALAR:
+        raise OutputInvalidError(
+            f"Output {name!r} has {size} bytes, more than the {_LARGEST_SCALAR} that a {kind} may have. Declare it as "
+            "a File.",
+            execution.stdout,
+            execution.stderr,
+        )
     try:
         value = parse_scalar(Path(file.path).read_text(encoding="utf-8"), kind)
         if kind == "int" and not _fits(value):
@@ -132,7 +143,7 @@ async def _converted(name: str, kind: str, value: Any) -> Value:
     if kind == "File":
         if value is None or isinstance(value, (bool, int, float, bytes)):
             raise InvalidInputError(f"Input {name!r} must be a File, a path or a DataFrame, and is {_type(value)}.")
-        return await take_in_file(value, home() / "files", name)
+        return await _pinned(name, value)
     plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
     if not is_scalar_of(plain, kind):
         raise InvalidInputError(f"Input {name!r} must be {kind}, and is {_type(value)}.")
@@ -140,16 +151,23 @@ async def _converted(name: str, kind: str, value: Any) -> Value:
         raise InvalidInputError(f"Input {name!r} is beyond 64 bits, which Flyte does not carry.")
     if kind == "float" and isinstance(plain, int):
         return float(plain)
+    # Subclasses, such as pandas', print themselves otherwise.
     if isinstance(plain, datetime.timedelta):
-        # Subclasses, such as pandas', print themselves otherwise.
         return datetime.timedelta(days=plain.days, seconds=plain.seconds, microseconds=plain.microseconds)
+    if isinstance(plain, datetime.datetime):
+        return datetime.datetime.combine(plain.date(), plain.timetz())
+    if isinstance(plain, str) and not _is_passable(plain):
+        raise InvalidInputError(
+            f"Input {name!r} has a character that no program can be given as an argument: a NUL, or half of a "
+            "surrogate pair."
+        )
     checked: Scalar = plain
     return checked
 
 
 async def _default_file(name: str, file: File) -> File:
     try:
-        return await take_in_file(file, home() / "files", name)
+        return await _pinned(name, file)
     except InvalidInputError as error:
         raise InvalidInputError(
             f"The sample of input {name!r}, its default, is not on this machine any more. Pass {name}=... . ({error})"
@@ -158,6 +176,17 @@ async def _default_file(name: str, file: File) -> File:
 
 def _fits(number: Any) -> bool:
     return bool(-(2**63) <= number < 2**63)
+
+
+async def _pinned(name: str, file: Any) -> File:
+    # What lies in our store can't have changed: large samples are not read again for each run.
+    if isinstance(file, File) and is_pinned(file):
+        return file
+    return await take_in_file(file, home() / "files", name)
+
+
+def _is_passable(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _type(value: object) -> str:

@@ -24,6 +24,7 @@ from flyte.models import NativeInterface
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, VALUE_TYPES, Contract
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import CodegenError, InfrastructureError, InvalidInputError
+from flyteplugins.codegen.core.settings import CACHE_MODES
 from flyteplugins.codegen.core.sync import BoundTwoFaced
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Executor, Work
@@ -86,6 +87,18 @@ class SolutionPlan:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
+class _ClusterCache(flyte.Cache):
+    """Flyte's cache on a cluster only.
+
+    On this machine our own record serves what was run before: it knows a file by its content, where Flyte knows it by
+    its path, and sees whether the files are still there.
+    """
+
+    def is_enabled(self) -> bool:
+        """Whether Flyte may serve or keep anything."""
+        return super().is_enabled() and flyte.ctx().mode != "local"
+
+
 class SolutionTask(ContainerTask):
     """A task of generated code; made by `CodeGenEvalResult.as_task()`.
 
@@ -111,7 +124,7 @@ class SolutionTask(ContainerTask):
             env_vars=dict(plan.env_vars) or None,
             secrets=list(plan.secrets) or None,
             # Flyte's own key has the empty version for "override", and leaves out variables and limits.
-            cache="disable" if plan.cache == "disable" else flyte.Cache("auto", version_override=plan.version),
+            cache="disable" if plan.cache == "disable" else _ClusterCache("auto", version_override=plan.version),
         )
         self.plan = plan
         self._set_defaults()
@@ -153,7 +166,14 @@ class SolutionTask(ContainerTask):
         unknown = sorted(set(changes) - set(_CHANGEABLE))
         if unknown:
             raise InvalidInputError(f"{', '.join(unknown)} can't be overridden. Possible: {', '.join(_CHANGEABLE)}.")
-        return SolutionTask(dataclasses.replace(self.plan, **changes))
+        wanted = {setting: value for setting, value in changes.items() if value is not None}
+        if isinstance(cache := wanted.get("cache"), flyte.Cache):
+            wanted["cache"] = cache.behavior
+        if wanted.get("cache", "auto") not in CACHE_MODES:
+            raise InvalidInputError(f"cache={wanted['cache']!r} is unknown. Known: {', '.join(CACHE_MODES)}.")
+        changed = SolutionTask(dataclasses.replace(self.plan, **wanted))
+        changed.parent_env, changed.parent_env_name = self.parent_env, self.parent_env_name
+        return changed
 
     async def execute(self, **values: Any) -> Any:
         """Run the script in the sandbox; Flyte calls this on this machine only."""
@@ -175,10 +195,10 @@ class SolutionTask(ContainerTask):
         bound = await bind(plan.contract, plan.defaults, given)
         if internal_ctx().is_task_context() and flyte.ctx().mode != "local":
             return await get_controller().submit(self, **bound)
-        # What was run before is served by our own record, which looks whether the files are still there; Flyte's
-        # local cache would not. A copy for each call: two may go on at once.
-        once = copy.copy(self)
-        once.cache = flyte.Cache("disable")
+        read(plan.secrets)  # one that is missing is the caller's to know, before anything starts
+        if internal_ctx().is_in_trace():
+            return _bare(await self._run(bound))  # Flyte allows no task in there
+        once = copy.copy(self)  # two calls may go on at once, each with a failure of its own
 
         async def submit() -> Any:
             return await get_controller().submit(once, **bound)
@@ -193,13 +213,13 @@ class SolutionTask(ContainerTask):
     async def _run(self, values: Mapping[str, Any]) -> tuple[Value, ...]:
         plan = self.plan
         bound = await bind(plan.contract, plan.defaults, values)
-        runtime, _ = await choose(plan.sandbox)
+        runtime, _ = await choose(plan.sandbox, system_packages=bool(plan.lock.system_packages))
         executor = Executor(runtime, cache=plan.cache, retries=plan.retries, name=self.name, secrets=read(plan.secrets))
         environment = await executor.restore(plan.lock)
         argv, files = program(plan.contract, environment.image, bound, plan.code)
         execution = await executor.execute(
             Work(
-                name="run",
+                name="sandbox",
                 argv=argv,
                 locks=(plan.lock,),
                 files=files,
@@ -210,6 +230,13 @@ class SolutionTask(ContainerTask):
             )
         )
         return await asyncio.to_thread(outputs_of, plan.contract, execution)
+
+
+def _bare(outputs: tuple[Value, ...]) -> Any:
+    """Outputs as Flyte hands them on."""
+    if not outputs:
+        return None
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 def _command(plan: SolutionPlan) -> list[str]:
