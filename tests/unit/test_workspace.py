@@ -174,11 +174,13 @@ def test_what_the_plugin_imports_it_declares() -> None:
     third_party = set().union(*map(imported, files)) - sys.stdlib_module_names - {"flyteplugins", "__future__"}
     assert "flyte" in third_party
     providers = importlib.metadata.packages_distributions()
-    assert sorted(name for name in third_party if not declared_dependencies() & set(normal(providers[name]))) == []
+    # Python 3.10 does not find all of them; those are called as their distribution is.
+    undeclared = [name for name in third_party if not declared_dependencies() & normal(providers.get(name, [name]))]
+    assert sorted(undeclared) == []
 
 
-def normal(names: list[str]) -> list[str]:
-    return [re.sub(r"[-_.]+", "-", name).lower() for name in names]
+def normal(names: list[str]) -> set[str]:
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 
 
 def declared_dependencies() -> set[str]:
