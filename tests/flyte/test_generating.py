@@ -1,0 +1,175 @@
+"""`generate()` in all the places that people call it from, against a scripted model over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import flyte
+import pandas as pd
+import pytest
+from endpoint import Endpoint, Received, Reply
+from flyte.io import File
+from handmade import TOTAL
+
+from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
+from flyteplugins.codegen.core.errors import SolutionFailedError
+
+PLAN = {"description": "Add up the amounts.", "approach": "Read the CSV, sum `amount`.", "packages": []}
+TESTS = """
+def test_amounts_are_added(run_solution, tmp_path):
+    path = tmp_path / "sales.csv"
+    path.write_text("amount\\n1.5\\n-4\\n3\\n")
+    run = run_solution(sales=path)
+    assert run.outputs == {"total": 0.5, "rows": 3}
+"""
+CODE = TOTAL.replace(
+    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
+)
+
+env = flyte.TaskEnvironment(name="tests-of-generating")
+
+
+def answer(request: Received) -> Any:
+    """What a model that knows the job says to each step."""
+    return {
+        "plan": PLAN,
+        "code": {"code": CODE, "packages": [], "system_packages": [], "examples": []},
+        "tests": {"code": TESTS, "packages": [], "coverage": []},
+    }[request.step or ""]
+
+
+@pytest.fixture
+def agent(endpoint: Endpoint) -> AutoCoderAgent:
+    endpoint.respond = answer
+    return AutoCoderAgent(name="total", model="openai/scripted", api_base=endpoint.url)
+
+
+@pytest.fixture
+def sales(tmp_path: Path) -> File:
+    path = tmp_path / "sales.csv"
+    path.write_text("amount\n1\n2.5\n")
+    return File(path=str(path))
+
+
+def asked(sales: Any) -> dict[str, Any]:
+    return {
+        "prompt": "Add up the amounts and count the rows.",
+        "samples": {"sales": sales},
+        "outputs": {"total": float, "rows": int},
+    }
+
+
+@env.task
+async def in_async_task(address: str, sales: File) -> tuple[float, int]:
+    agent = AutoCoderAgent(name="total", model="openai/scripted", api_base=address)
+    result = await agent.generate.aio(**asked(sales))
+    run: tuple[float, int] = await result.run.aio()
+    return run
+
+
+@env.task
+def in_sync_task(address: str, sales: File) -> tuple[float, int]:
+    agent = AutoCoderAgent(name="total", model="openai/scripted", api_base=address)
+    run: tuple[float, int] = agent.generate(**asked(sales)).run()
+    return run
+
+
+@env.task
+async def hands_out(address: str, sales: File) -> CodeGenEvalResult:
+    agent = AutoCoderAgent(name="total", model="openai/scripted", api_base=address)
+    return await agent.generate.aio(**asked(sales))
+
+
+@pytest.mark.parametrize("task", [in_async_task, in_sync_task])
+def test_inside_a_task(agent: AutoCoderAgent, endpoint: Endpoint, sales: File, task: Any) -> None:
+    run = flyte.with_runcontext(mode="local").run(task, endpoint.url, sales)
+    assert tuple(run.outputs()) == (3.5, 2)
+
+
+def test_a_result_leaves_the_task_that_made_it(agent: AutoCoderAgent, endpoint: Endpoint, sales: File) -> None:
+    run = flyte.with_runcontext(mode="local").run(hands_out, endpoint.url, sales)
+    (result,) = run.outputs()
+    assert result.success
+    assert result.run() == (3.5, 2)
+
+
+async def test_in_a_running_loop(agent: AutoCoderAgent, sales: File) -> None:
+    assert (await agent.generate.aio(**asked(sales))).success
+    assert agent.generate(**asked(sales)).success  # as in a notebook's cell
+
+
+def test_a_frame_of_any_index_is_a_sample(agent: AutoCoderAgent) -> None:
+    frame = pd.DataFrame({"amount": [1, 2.5]}, index=pd.Index(["x", "y"], name="day"))
+    result = agent.generate(**asked(frame))
+    assert result.success, result.error
+    assert result.run() == (3.5, 2)
+    assert result.generated_schemas is not None
+    assert "amount" in result.generated_schemas["sales"]
+
+
+async def test_two_agents_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two endpoints, two keys, one name, samples of one name: each gets its own."""
+    with Endpoint() as one, Endpoint() as other:
+        results = []
+        for number, server in ((1, one), (2, other)):
+            monkeypatch.setenv(f"KEY_{number}", f"key-of-agent-{number}")
+            server.respond = answer
+            frame = pd.DataFrame({"amount": [10.0**number]})
+            agent = AutoCoderAgent(name="same", model="openai/m", api_base=server.url, api_key=f"KEY_{number}")
+            results.append(agent.generate.aio(**asked(frame)))
+        first, second = await asyncio.gather(*results)
+        assert (first.run(), second.run()) == ((10.0, 1), (100.0, 1))
+        assert {request.key for request in one.requests} == {"key-of-agent-1"}
+        assert {request.key for request in other.requests} == {"key-of-agent-2"}
+        assert "key-of-agent" not in first.model_dump_json() + second.model_dump_json()
+
+
+def test_the_second_time_nothing_is_built_or_run(agent: AutoCoderAgent, sales: File, codegen_home: Path) -> None:
+    started = time.monotonic()
+    assert agent.generate(**asked(sales)).success
+    first = time.monotonic() - started
+    before = {path.name: path.stat().st_mtime_ns for path in (codegen_home / "runs").rglob("*.json")}
+    assert before
+    started = time.monotonic()
+    assert agent.generate(**asked(sales)).success
+    assert time.monotonic() - started < first
+    after = {path.name: path.stat().st_mtime_ns for path in (codegen_home / "runs").rglob("*.json")}
+    assert after == before
+
+
+def test_a_changed_sample_is_another_generation(agent: AutoCoderAgent, sales: File) -> None:
+    assert agent.generate(**asked(sales)).run() == (3.5, 2)
+    Path(sales.path).write_text("amount\n40\n")
+    assert agent.generate(**asked(sales)).run() == (40.0, 1)
+
+
+def test_the_programs_failure_on_real_data_is_the_users_to_see(agent: AutoCoderAgent, sales: File) -> None:
+    result = agent.generate(**asked(sales))
+    empty = Path(sales.path).with_name("empty.csv")
+    empty.write_text("amount\n")
+    with pytest.raises(SolutionFailedError, match="no rows"):
+        result.run(sales=empty)
+
+
+def test_ctrl_c_stops_paying(endpoint: Endpoint, tmp_path: Path) -> None:
+    endpoint.respond = lambda request: Reply(delay=60)
+    script = (
+        "import sys; from flyteplugins.codegen import AutoCoderAgent; "
+        "AutoCoderAgent(model='openai/m', api_base=sys.argv[1]).generate(prompt='Add up.')"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, endpoint.url], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not endpoint.requests and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == -signal.SIGINT
+    deadline = time.monotonic() + 10
+    while not endpoint.abandoned and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert endpoint.abandoned == len(endpoint.requests) == 1
