@@ -199,14 +199,15 @@ IGNORE = re.compile(r"#\s*(?:noqa\b(?::\s*(?:[A-Z]+\d+,?\s*)+)?|type:\s*ignore(?
 
 
 def unexplained_ignores(path: Path) -> list[str]:
-    """The ignores of a file that give no reason after them in the same comment."""
-    found = []
+    """The ignores of a file that give no reason, after them in the same comment or in one on the line above."""
+    found, lines = [], path.read_text().splitlines()
     with tokenize.open(path) as source:
         for token in tokenize.generate_tokens(source.readline):
             if token.type != tokenize.COMMENT or not (match := IGNORE.search(token.string)):
                 continue
             rest = IGNORE.sub("", token.string[match.end() :]) + token.string[: match.start()]
-            if len(re.findall(r"[A-Za-z]+", rest)) < 2:
+            above = lines[token.start[0] - 2].strip() if token.start[0] > 1 else ""
+            if len(re.findall(r"[A-Za-z]+", rest)) < 2 and not above.startswith("#"):
                 found.append(f"{path}:{token.start[0]}: {token.string}")
     return found
 

@@ -131,6 +131,7 @@ def _write_text(layout: Layout, target: Path) -> Iterator[TextIO]:
     with contextlib.ExitStack() as stack:
         raw: IO[bytes] = stack.enter_context(target.open("wb"))
         if layout.compression == "gzip":
+            # The stubs ask for a file that can be read as well; writing never reads.
             raw = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))  # type: ignore[arg-type]
         elif layout.compression == "bz2":
             raw = stack.enter_context(bz2.BZ2File(raw, "wb"))
