@@ -130,6 +130,37 @@ def orders_export() -> str:
     return out.getvalue()
 
 
+def orders_typed() -> str:
+    """Two exports as above, larger, in which somebody typed a few lines by hand.
+
+    These have a no-break space between the thousands, a year of two digits, or no amount yet: too few of them to show
+    in a profile.
+    """
+    draw = _figures(5)
+    lines = []
+    for part, size in enumerate((1100, 700)):
+        lines.append("Bestellnr;Datum;Kunde;Betrag;Status")
+        total = 0
+        for number in range(size):
+            cents = draw.randint(590, 260000) if part else draw.randint(590, 98000)
+            status = draw.choices(("bezahlt", "offen", "storniert"), (12, 2, 1))[0]
+            month, day = draw.randint(1, 3) if part else draw.randint(10, 12), draw.randint(1, 28)
+            date = f"2026-{month:02d}-{day:02d}" if part else f"{day:02d}.{month:02d}.2025"
+            amount = _german(cents)
+            if part and number in (307, 411, 598):
+                status, cents = "bezahlt", 100000 + cents % 100000
+                date, amount = f"{day:02d}.{month:02d}.26", _german(cents).replace(".", "\u00a0")
+            elif part and number == 503:
+                status, cents, amount = "offen", 0, "k.A."
+            elif status == "storniert":
+                amount, cents = f"{amount}-", -cents
+            total += cents
+            customer = draw.choice(("Müller & Söhne", "Krüger GmbH", "Café Strauß", "Weber", "A. Öztürk"))
+            lines.append(f"{5000 + 2000 * part + number};{date};{customer};{amount};{status}")
+        lines.append(f"Summe;;;{_german(total)};")
+    return "\n".join(lines) + "\n"
+
+
 def _figures(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 # made-up figures, no secret
 
@@ -157,6 +188,7 @@ def write(demo: Path, data: Path) -> Iterator[Path]:
         data / "sales.csv": sales(),
         data / "readings.csv": readings(),
         data / "orders_export.csv": orders_export(),
+        data / "orders_typed.csv": orders_typed(),
     }
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8", newline="\n")
