@@ -559,7 +559,7 @@ async def test_the_event_loop_is_free_while_jobs_run(runtime: DockerRuntime, job
     assert longest < 0.7
 
 
-async def test_a_container_of_a_process_that_was_killed_is_removed_by_the_next_look(
+async def test_a_container_ends_with_the_process_that_started_it_and_the_next_look_removes_it(
     runtime: DockerRuntime, engine: Any, tmp_path: Path
 ) -> None:
     program = """
@@ -570,10 +570,11 @@ from flyteplugins.codegen.sandbox.docker import DockerRuntime
 asyncio.run(DockerRuntime().run(Job(("sleep", "100"), Path(sys.argv[1]))))
 """
     environment = {**os.environ, "FLYTEPLUGINS_CODEGEN_HOME": str(tmp_path / "other-home")}
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "outputs")], env=environment) as driver:  # noqa: ASYNC220 # it starts at once and is killed below
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "outputs")], env=environment) as driver:
         label = f"flyteplugins-codegen.owner={socket.gethostname()} {driver.pid}"
         await until(lambda: engine.containers(filters={"label": label}))
         driver.send_signal(signal.SIGKILL)
+    await until(lambda: not engine.containers(filters={"label": label, "status": "running"}), 10)
     assert (await runtime.probe()).available
     assert engine.containers(all=True, filters={"label": label}) == []
 

@@ -58,15 +58,18 @@ _TEMPORARY: Final = "/tmp"  # noqa: S108 # the container's own
 _VERSIONS: Final = ("3.10", "3.11", "3.12", "3.13", "3.14")
 _SECONDS_TO_END: Final = 30.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.25
-_SECONDS_OF_GRACE: Final = 15
-"""How much longer than its limit a container lives whose host process is gone."""
-
 _CONTROL: Final = "/run/codegen"
 """Where a container sees what starts its program: `init.py`, what it starts, and where it reports the end."""
 
-_START: Final = f'exec "$@" 3<{_CONTROL}/spec 4>>{_CONTROL}/status 5<{_CONTROL}/go'
+_START: Final = f'exec "$@" 3<{_CONTROL}/spec 4>>{_CONTROL}/status 5<&0 </dev/null'
+"""`init.py` waits for a byte on the container's standard input, and ends everything when that closes: should this
+process be killed, its containers end with it."""
+
 _LARGEST_FILE_ABOVE_CAP: Final = 1 << 20
 """One file may grow a little over the cap of all, so that the program is ended for it rather than told of an error."""
+
+_READ_ONLY: Final = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/pressure", "/proc/sys", "/proc/sysrq-trigger"]
+"""The engine's own list and `/proc/pressure`, where a program could set the kernel to work."""
 
 Excess = Literal["seconds", "output", "disk"]
 
@@ -153,7 +156,7 @@ class _Started:
     Attributes:
         engine: The connection of its control thread.
         staging: Where it writes its outputs.
-        stream: What it prints, in pairs of standard output and error.
+        stream: Its three standard streams; what it prints comes in frames that name the stream.
         report: Where its `init.py` reports the end of the program.
     """
 
@@ -177,7 +180,8 @@ class _Container:
         # One thread, so that a removal comes after the creation that was cancelled while it was under way.
         self._control = ThreadPoolExecutor(1, f"{LABEL}-control")
         self._reader = ThreadPoolExecutor(1, f"{LABEL}-reader")
-        self._cleanup = ExitStack()
+        self._removal, self._cleanup = ExitStack(), ExitStack()
+        self._following: asyncio.Future[int] | None = None
         self._stdout, self._stderr = Kept(), Kept()
         self._over = asyncio.Event()
 
@@ -186,7 +190,7 @@ class _Container:
         loop = asyncio.get_running_loop()
         started = await self._call(self._start)
         began = time.monotonic()
-        following = loop.run_in_executor(self._reader, self._follow, started.stream, loop)
+        following = self._following = loop.run_in_executor(self._reader, self._follow, started.stream, loop)
         excess = await self._watch(following, started.staging)
         if excess is not None:
             await self._call(self._kill, started.engine)
@@ -204,6 +208,12 @@ class _Container:
     async def close(self) -> None:
         """Remove the container, whatever state it is in, and what it needed on the host."""
         try:
+            await self._call(self._removal.close)
+            if self._following is not None:
+                # It reads from what is closed next. Whatever it fails with now has been told already, or cancelled.
+                await asyncio.wait({self._following}, timeout=_SECONDS_TO_END)
+                if self._following.done() and not self._following.cancelled():
+                    self._following.exception()
             await self._call(self._cleanup.close)
         finally:
             self._control.shutdown(wait=False)
@@ -226,11 +236,14 @@ class _Container:
             user = _user(engine)
             if os.geteuid() == 0:
                 os.chown(staging.path, user, user)
-            self._cleanup.callback(self._remove, engine)
+            self._removal.callback(self._remove, engine)
             engine.create_container(**self._configuration(engine, user, folder, staging.path))
             # Attached before it starts: nothing is kept by the engine, so what came earlier would be lost.
-            stream = engine.attach(self._name, stdout=True, stderr=True, stream=True, demux=True)
+            streams = dict.fromkeys(("stdin", "stdout", "stderr", "stream"), 1)
+            stream = engine.attach_socket(self._name, params=streams)
+            self._cleanup.callback(stream.close)
             engine.start(self._name)
+            os.write(stream.fileno(), b"g")
         return _Started(engine, staging, stream, folder / "control" / "status")
 
     def _configuration(self, engine: APIClient, user: int, folder: Path, outputs: Path) -> dict[str, Any]:
@@ -241,16 +254,14 @@ class _Container:
         shown = {path: _readable(source, user, folder) for path, source in job.files.items()}
         control = folder / "control"
         _write_control(control, job)
-        # Should this process be killed, nobody is left to end the container in time but itself; 0 stands for no limit.
-        longest = 0.0 if limits.seconds is None else limits.seconds + _SECONDS_OF_GRACE
         return {
             "image": self._image,
             "name": self._name,
             "command": [
                 *("sh", "-c", _START, "sh"),
-                *("timeout", "--signal=KILL", f"{longest:.3f}"),
-                *("python3", "-I", "-S", f"{_CONTROL}/init.py", "contain", "3", "4", "5"),
+                *("python3", "-I", "-S", f"{_CONTROL}/init.py", "adopt", "3", "4", "5"),
             ],
+            "stdin_open": True,
             "entrypoint": [],
             "user": f"{user}:{user}",
             "working_dir": _TEMPORARY,
@@ -265,18 +276,19 @@ class _Container:
                     *(_bind(source, path) for path, source in sorted(shown.items())),
                 ],
                 **_confinement(limits, network=job.network),
-            ),
+            )
+            | {"ReadonlyPaths": _READ_ONLY},
         }
 
     def _follow(self, stream: Any, loop: asyncio.AbstractEventLoop) -> int:
         """Read what the program prints until the container has ended; returns its exit status."""
+        from docker.utils.socket import STDERR, frames_iter
+
         total = 0
         with engine_errors():
-            for out, err in stream:
-                for part, kept in ((out, self._stdout), (err, self._stderr)):
-                    if part:
-                        total += len(part)
-                        kept.add(part)
+            for source, part in frames_iter(stream, tty=False):  # type: ignore[no-untyped-call] # so in its stubs
+                (self._stderr if source == STDERR else self._stdout).add(part)
+                total += len(part)
                 if total > self._job.limits.output_bytes:
                     loop.call_soon_threadsafe(self._over.set)
         # The other thread's connection may be in use.
@@ -389,10 +401,13 @@ def _confinement(limits: Limits, *, network: bool) -> dict[str, Any]:
         "network_mode": "bridge" if network else "none",
         "read_only": True,
         # Temporary files count as memory: half of it, so that filling them is an error that the program sees.
-        "tmpfs": {_TEMPORARY: f"rw,exec,nosuid,nodev,mode=1777,size={temporary}"},
+        "tmpfs": {
+            _TEMPORARY: f"rw,exec,nosuid,nodev,mode=1777,size={temporary}",
+            "/dev/mqueue": "ro,size=4k",  # message queues would be another place to write to
+        },
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
-        "pids_limit": limits.processes + 3,  # the engine's init, `timeout` and ours
+        "pids_limit": limits.processes + 1,  # and ours
         "mem_limit": limits.memory_bytes,
         "memswap_limit": limits.memory_bytes,  # the sum of both: no swap
         "nano_cpus": int(limits.cpus * 1e9),
@@ -401,7 +416,6 @@ def _confinement(limits: Limits, *, network: bool) -> dict[str, Any]:
             Ulimit(name="fsize", soft=largest, hard=largest),
             Ulimit(name="nofile", soft=4096, hard=4096),
         ],
-        "init": True,
         "ipc_mode": "private",
         # What is printed is read as it comes; the engine would keep all of it on the host's disk.
         "log_config": LogConfig(type="none"),
@@ -417,7 +431,6 @@ def _write_control(control: Path, job: Job) -> None:
         (control / "arguments.json").write_bytes(content)
     env = standard_variables(job.limits, _TEMPORARY) | {name: _text(value) for name, value in job.env.items()}
     (control / "spec").write_bytes(Program(argv, env, _TEMPORARY).spec())
-    (control / "go").write_bytes(b"g")
     (control / "status").touch()
     for script in ("init.py", "launch.py"):
         shutil.copyfile(GUEST / script, control / script)
