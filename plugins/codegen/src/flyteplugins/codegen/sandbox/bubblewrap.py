@@ -91,8 +91,8 @@ class BubblewrapRuntime:
         """Run a job; see `Runtime.run`."""
         binary = await asyncio.to_thread(_binary)
         mounts = _Mounts(self._store)
-        work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="codegen-"))
-        staging = await asyncio.to_thread(Staging, job.outputs)
+        work = Path(tempfile.mkdtemp(prefix="codegen-"))
+        staging = Staging(job.outputs)
         try:
             command, program = await asyncio.to_thread(_assemble, binary, mounts, job, staging, work)
             outcome = await supervise(command, "contain", program, job.limits, [staging.path])

@@ -7,20 +7,19 @@ import json
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
+from flyteplugins.codegen.core.files import file_lock
 from flyteplugins.codegen.core.paths import home
-from flyteplugins.codegen.sandbox.interpreters import find_interpreter, run_tool, uv_binary
+from flyteplugins.codegen.core.uv import run_uv
+from flyteplugins.codegen.sandbox.interpreters import find_interpreter, run_python
 from flyteplugins.codegen.sandbox.outputs import remove_tree
 
 _MARKER: Final = "environment.json"
-_SECONDS_BETWEEN_TRIES: Final = 0.05
 _NOT_COMPILED: Final = r"/tests?/"
 """Folders of test suites: half of the files of the large numeric packages, and no program imports them."""
 
@@ -88,7 +87,7 @@ class EnvironmentStore:
         path = self.path(lock.key)
         if await asyncio.to_thread(_verified, path, lock.key):
             return path
-        async with self._locked(lock.key):
+        async with file_lock(self._root / ".locks" / lock.key):
             if not await asyncio.to_thread(_verified, path, lock.key):
                 await self._build(lock, path)
         return path
@@ -111,26 +110,6 @@ class EnvironmentStore:
         for left in self._root.glob(f".building-{key}-*"):
             remove_tree(left)
 
-    @asynccontextmanager
-    async def _locked(self, key: str) -> AsyncIterator[None]:
-        import fcntl
-
-        folder = self._root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / key).open("w") as file:
-
-            def taken() -> bool:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return False
-                return True
-
-            # Asked again and again rather than waited for, so that a cancelled caller leaves no thread behind.
-            while not taken():  # noqa: ASYNC110 # the lock is held by other processes
-                await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
-            yield
-
 
 async def _install(lock: Lock, folder: Path) -> None:
     interpreter = await find_interpreter(lock.python)
@@ -140,21 +119,20 @@ async def _install(lock: Lock, folder: Path) -> None:
             "ask for another version."
         )
     # Relocatable, because it is renamed and is seen at another path in a sandbox.
-    uv = uv_binary()
-    venv = [uv, "venv", "--quiet", "--relocatable", "--no-project", "--python", str(interpreter), str(folder)]
-    code, _, said = await run_tool(venv)
-    if code != 0:
-        raise EnvironmentBuildError(f"uv can't make an environment with {interpreter}: {said.strip()}")
+    venv = ["venv", "--quiet", "--relocatable", "--no-project", "--python", str(interpreter), str(folder)]
+    made = await run_uv(venv)
+    if made.exit_code != 0:
+        raise EnvironmentBuildError(f"uv can't make an environment with {interpreter}: {made.stderr.strip()}")
     python = folder / "bin" / "python"
     if lock.requirements.strip():
         requirements = folder / "requirements.txt"
         await asyncio.to_thread(requirements.write_text, lock.requirements)
-        await _sync(uv, python, requirements, lock)
+        await _sync(python, requirements, lock)
         # Imports are most of the time that a program takes, and it can't write bytecode itself: the environment is
         # read-only to it. A file that does not compile is one that no import needs.
         compiling = ["compileall", "-q", "-q", "-j", "0", "-x", _NOT_COMPILED, str(folder / "lib")]
-        await run_tool([str(python), "-I", "-S", "-m", *compiling])
-    code, prefix, said = await run_tool([str(python), "-I", "-S", "-c", _PREFIX_CODE])
+        await run_python(python, "-m", *compiling)
+    code, prefix, said = await run_python(python, "-c", _PREFIX_CODE)
     if code != 0:
         raise EnvironmentBuildError(f"{interpreter} does not run: {said.strip()}")
     await asyncio.to_thread(_mark, folder, lock.key, prefix.strip())
@@ -164,19 +142,18 @@ def _mark(folder: Path, key: str, prefix: str) -> None:
     (folder / _MARKER).write_text(json.dumps(asdict(_Marker(key, prefix, _contents(folder)))))
 
 
-async def _sync(uv: str, python: Path, requirements: Path, lock: Lock) -> None:
-    sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--only-binary", ":all:", "--python", str(python)]
+async def _sync(python: Path, requirements: Path, lock: Lock) -> None:
+    sync = ["pip", "sync", "--quiet", "--require-hashes", "--only-binary", ":all:", "--python", str(python)]
     sync += ["--link-mode", "hardlink", str(requirements)]
     # With hashes, what the cache holds is what the index would give: the network is asked only for what is missing.
-    code, _, _ = await run_tool([*sync, "--offline"])
-    if code == 0:
+    cached = await run_uv([*sync, "--offline"])
+    if cached.exit_code == 0:
         return
-    code, _, said = await run_tool(sync)
-    if code != 0:
+    fetched = await run_uv(sync)
+    if fetched.exit_code != 0:
+        said = fetched.stderr.strip()[-2000:]
         named = tuple(name for name in _names(lock.requirements) if re.search(rf"\b{re.escape(name)}\b", said))
-        raise EnvironmentBuildError(
-            f"{', '.join(named) or 'The packages'} can't be installed: {said.strip()[-2000:]}", named
-        )
+        raise EnvironmentBuildError(f"{', '.join(named) or 'The packages'} can't be installed: {said}", named)
 
 
 def _names(requirements: str) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from flyteplugins.codegen.core.errors import EnvironmentBuildError
-
-_SECONDS_TO_ANSWER = 30.0
+from flyteplugins.codegen.core.uv import run_uv
 
 
 def host_interpreter() -> Path:
@@ -29,10 +29,17 @@ async def find_interpreter(version: str) -> Path | None:
     host = host_interpreter()
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return host
-    find = ["python", "find", "--system", "--no-python-downloads", "--no-project", version]
-    code, stdout, _ = await run_tool([uv_binary(), *find])
-    found = stdout.strip()
-    return await asyncio.to_thread(Path(found).resolve) if code == 0 and found else None
+    found = await run_uv(["python", "find", "--system", "--no-python-downloads", "--no-project", version])
+    path = found.stdout.strip()
+    if found.exit_code == 0 and path:
+        return await asyncio.to_thread(Path(path).resolve)
+    return await asyncio.to_thread(_pyenv_interpreter, version)
+
+
+def _pyenv_interpreter(version: str) -> Path | None:
+    # uv looks at pyenv's shims alone, which answer only for the version that is switched on.
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    return next((path.resolve() for path in sorted(root.glob(f"versions/{version}.*/bin/python{version}"))), None)
 
 
 async def python_problem(version: str) -> str | None:
@@ -45,33 +52,23 @@ async def python_problem(version: str) -> str | None:
     )
 
 
-def uv_binary() -> str:
-    """The uv that the package `uv` brought along.
-
-    Raises:
-        EnvironmentBuildError: It did not.
-    """
-    from uv import find_uv_bin
-
-    try:
-        return find_uv_bin()
-    except FileNotFoundError as error:
-        raise EnvironmentBuildError(f"The package uv has no program: {error}. Install it again.") from error
-
-
-async def run_tool(argv: list[str]) -> tuple[int, str, str]:
-    """Run a trusted program of ours; a cancelled call ends it.
+async def run_python(interpreter: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run an interpreter with code of ours, without anything that is installed for it; a cancelled call ends it.
 
     Returns:
         Exit status, standard output and standard error.
     """
     process = await asyncio.create_subprocess_exec(
-        *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *(str(interpreter), "-I", "-S", *arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         stdout, stderr = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         raise
     return process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace")

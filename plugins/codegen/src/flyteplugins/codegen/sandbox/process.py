@@ -54,8 +54,8 @@ class ProcessRuntime:
 
     async def run(self, job: Job) -> Outcome:
         """Run a job; see `Runtime.run`."""
-        work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="codegen-"))
-        staging = await asyncio.to_thread(Staging, job.outputs)
+        work = Path(tempfile.mkdtemp(prefix="codegen-"))
+        staging = Staging(job.outputs)
         try:
             program = await asyncio.to_thread(self._assemble, job, staging, work)
             command = [str(host_interpreter()), "-I", "-S", str(GUEST / "init.py")]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -85,15 +86,31 @@ async def supervise(
         JobError: One of its kinds, as `Runtime.run` says.
         SandboxFailedError: `command` ended without having started the program.
     """
-    group = await asyncio.to_thread(ControlGroup, limits)
+    group = ControlGroup(limits)  # on the loop: half a millisecond, and no cancellation can come between
     try:
-        guest = await _Guest.start([*command, mode], program, limits.output_bytes)
+        guest = await _started([*command, mode], program, limits.output_bytes)
         try:
             return await _Supervision(guest, group, limits, written).to_end()
         finally:
             await guest.close()
     finally:
         await asyncio.to_thread(group.close)
+
+
+async def _started(command: list[str], program: Program, output_cap: int) -> _Guest:
+    """Start a guest whole or not at all: asyncio, when it is cancelled in between, waits for orphans of its own."""
+    starting = asyncio.create_task(_Guest.start(command, program, output_cap))
+    cancelled = None
+    while not starting.done():
+        try:
+            await asyncio.wait([starting])
+        except asyncio.CancelledError as error:  # noqa: PERF203 # at most once or twice
+            cancelled = error
+    if cancelled is None:
+        return starting.result()
+    if starting.exception() is None:
+        await starting.result().close()
+    raise cancelled
 
 
 class _Guest:
@@ -112,6 +129,7 @@ class _Guest:
         self._status = asyncio.StreamReader()
         self._status_transport: asyncio.ReadTransport | None = None
         self._readers = self.capture.start(process)
+        self._ended = asyncio.create_task(process.wait())
 
     @classmethod
     async def start(cls, command: list[str], program: Program, output_cap: int) -> _Guest:
@@ -147,11 +165,15 @@ class _Guest:
         self._status_transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(self._status), os.fdopen(os.dup(self._status_fd), "rb", buffering=0)
         )
+        # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the result.
+        line = asyncio.create_task(self.line())
         try:
-            line = await asyncio.wait_for(self.line(), _SECONDS_TO_START)
-        except asyncio.TimeoutError:
-            raise SandboxFailedError(f"The sandbox did not start within {_SECONDS_TO_START:.0f} s.") from None
-        if line != "ready":
+            await asyncio.wait([line], timeout=_SECONDS_TO_START)
+        finally:
+            line.cancel()
+        if not line.done():
+            raise SandboxFailedError(f"The sandbox did not start within {_SECONDS_TO_START:.0f} s.")
+        if line.result() != "ready":
             await self.gone()
             said = self.capture.stderr.text().strip()[-2000:] or "it said nothing"
             raise SandboxFailedError(f"The sandbox could not be set up: {said}")
@@ -161,33 +183,34 @@ class _Guest:
         os.write(self._go_fd, b"g")
 
     async def line(self) -> str:
-        """The next line of the first process; empty where it is gone."""
-        return (await self._status.readline()).decode(errors="replace").rstrip("\n")
+        """The next line of the first process; empty where it is gone or, by the program's doing, writes no lines."""
+        with contextlib.suppress(ValueError):
+            return (await self._status.readline()).decode(errors="replace").rstrip("\n")
+        return ""
 
     async def gone(self) -> None:
         """Wait until the outermost process has ended and all that was printed is read."""
-        try:
-            await asyncio.wait_for(asyncio.shield(self._process.wait()), _SECONDS_TO_END)
-        except asyncio.TimeoutError:
+        await asyncio.wait([self._ended], timeout=_SECONDS_TO_END)
+        if not self._ended.done():
             await asyncio.to_thread(end_below, self.pid)
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            await self._process.wait()
+            await asyncio.wait([self._ended])
         await asyncio.wait(self._readers, timeout=_SECONDS_TO_END)
 
     async def close(self) -> None:
         """End what still runs."""
         if self._process.returncode is None:
             end_below(self.pid)  # on the loop: after a cancellation there may be no second chance to wait
-            os.close(self._go_fd)
+        os.close(self._go_fd)  # a first process that was not yet there to be ended goes by itself
+        try:
             await asyncio.shield(self.gone())
-        else:
-            os.close(self._go_fd)
-        for reader in self._readers:
-            reader.cancel()
-        if self._status_transport is not None:
-            self._status_transport.close()
-        os.close(self._status_fd)
+        finally:
+            for reader in self._readers:
+                reader.cancel()
+            if self._status_transport is not None:
+                self._status_transport.close()
+            os.close(self._status_fd)
 
 
 class _Supervision:
@@ -288,10 +311,11 @@ class _Supervision:
         word, _, rest = line.partition(" ")
         if word == "failed":
             raise SandboxFailedError(f"The program can't be started: {rest}.")
-        status, kilobytes = map(int, rest.split()) if word == "exited" else (-1, 0)
+        numbers = re.fullmatch(r"exited (\d{1,5}) (\d{1,15})", line)
+        status, kilobytes = map(int, numbers.groups()) if numbers else (-1, 0)
         if status != 0 and self._group.out_of_memory():
             raise _excess_error("memory", self._limits, printed)
-        if word != "exited":
+        if numbers is None:
             raise JobKilledError("The program was ended from outside.", *printed)
         if os.WIFSIGNALED(status):
             raise JobKilledError(f"The program was ended by {_signal_name(os.WTERMSIG(status))}.", *printed)

@@ -42,7 +42,8 @@ def main() -> None:
 def _without_launcher(kind, error, traceback):  # type: ignore[no-untyped-def] # the shape of sys.excepthook
     while traceback is not None and _is_ours(traceback.tb_frame.f_code.co_filename):
         traceback = traceback.tb_next
-    sys.__excepthook__(kind, error, traceback)
+    # The traceback of the error itself is what is printed.
+    sys.__excepthook__(kind, error.with_traceback(traceback), traceback)
 
 
 def _is_ours(name: str) -> bool:

@@ -1,0 +1,82 @@
+"""What the tests of the runtimes share: a runtime at work, and ways to look at the host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.core.errors import SandboxUnavailableError
+from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Outcome, Python, Runtime
+from flyteplugins.codegen.sandbox.select import choose
+
+OUTPUTS = At("/var/outputs")
+SOON = Limits(seconds=60.0, memory_bytes=512 << 20)
+
+
+@dataclass
+class Bench:
+    """A runtime with an image, and the folder that the last job's outputs are in."""
+
+    runtime: Runtime
+    image: str
+    folder: Path
+    outputs: Path = field(init=False)
+
+    async def python(
+        self,
+        code: str,
+        *arguments: Argument,
+        files: Mapping[str, Path] | None = None,
+        env: Mapping[str, Argument] | None = None,
+        limits: Limits = SOON,
+        network: bool = False,
+    ) -> Outcome:
+        """Run `code` with arguments; its `sys.argv[1]` is the first of them."""
+        self.outputs = self.folder / secrets.token_hex(4)
+        self.outputs.mkdir()
+        argv = (Python(self.image), "-c", code, *arguments)
+        return await self.runtime.run(Job(argv, self.outputs, files or {}, env or {}, limits, network))
+
+
+def empty_lock() -> Lock:
+    """An environment with an interpreter like ours and nothing else."""
+    system = "unknown-linux-gnu" if sys.platform == "linux" else "apple-darwin"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Lock(python=version, platform=f"{platform.machine()}-{system}", requirements="")
+
+
+def processes_with(token: str) -> list[int]:
+    """Processes of this machine whose command line holds a token, whatever namespace they are in."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and token in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+async def make_bench(name: str, folder: Path) -> Bench:
+    try:
+        runtime, _ = await choose(name)
+    except SandboxUnavailableError as error:
+        pytest.skip(str(error))
+    return Bench(runtime, await runtime.prepare(empty_lock()), folder)
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+    """Wait until a function of no arguments is true; False where it does not come to that."""
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return True
+        await asyncio.sleep(0.02)
+    return bool(condition())
