@@ -79,7 +79,7 @@ import pytest
 @pytest.fixture
 def small(tmp_path):
     path = tmp_path / "sales.csv"
-    path.write_text("region,amount\\na,1\\nb,5\\nc,3\\n")
+    path.write_text("region,amount\\na,1\\nc,3\\nb,5\\n")
     return path
 
 
@@ -618,6 +618,21 @@ async def test_tests_that_look_at_one_output_only_let_mutants_through_and_hear_w
     assert verdict.proof is not None
     assert verdict.proof.survivors
     assert all(change in failure.message for change in verdict.proof.survivors)
+
+
+async def test_mutants_that_hang_or_take_all_memory_count_as_refused(subject: Subject, bench: Bench) -> None:
+    wasteful = """
+    block = b"x" * (30_000 // 30_000)
+    steps = 0
+    while steps < len(block):
+        steps += 1
+    kept = ["""
+    bench = replace(bench, limits=replace(bench.limits, seconds=15))
+    verdict = await check(replace(subject, code=changed(CODE, ("    kept = [", wasteful))), bench)
+    assert verdict.failure is None
+    assert verdict.proof is not None
+    # Turning the condition of the loop round changes nothing that shows, so that one is not counted.
+    assert (verdict.proof.mutants, verdict.proof.mutants_failed) == (5, 5)
 
 
 async def test_a_proof_that_exists_is_not_made_again(subject: Subject, bench: Bench) -> None:

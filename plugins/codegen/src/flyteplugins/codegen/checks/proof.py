@@ -12,7 +12,7 @@ from typing import Final
 from flyteplugins.codegen.checks.contract_checks import parse_outputs, run_on_samples
 from flyteplugins.codegen.checks.mutants import Mutant, mutants, stubs
 from flyteplugins.codegen.checks.subject import Bench, Subject
-from flyteplugins.codegen.checks.suite import Refusal, run_variants
+from flyteplugins.codegen.checks.suite import Refusal, longest_run, run_variants
 from flyteplugins.codegen.checks.text import signature
 from flyteplugins.codegen.core.errors import JobError
 from flyteplugins.codegen.core.verdict import Failure, SuiteProof
@@ -44,7 +44,8 @@ async def prove(
     Raises:
         InfrastructureError: The sandbox failed.
     """
-    run_seconds = max(_SHORTEST_LIMIT, math.ceil(_PATIENCE * suite_seconds))
+    run_seconds: float = max(_SHORTEST_LIMIT, math.ceil(_PATIENCE * suite_seconds))
+    run_seconds = min(run_seconds, longest_run(bench) or run_seconds)
     idle, changed = stubs(subject.contract), mutants(subject.code)
     jobs = min(os.cpu_count() or 1, _MOST_JOBS)
     shares = [changed[number::jobs] for number in range(jobs)]

@@ -117,7 +117,7 @@ async def run_suite(subject: Subject, bench: Bench) -> SuiteResult:
     if failure := _unparsable(tests):
         return SuiteResult(None, failure)
     try:
-        execution = await bench.executor.execute(_work(subject, bench, "tests", run_seconds=_longest_run(bench)))
+        execution = await bench.executor.execute(_work(subject, bench, "tests", run_seconds=longest_run(bench)))
     except JobError as error:
         return SuiteResult(None, limit_failure("tests", error, "The run of the tests", bench.limits))
     report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
@@ -172,7 +172,8 @@ async def run_variants(
     return [(await each)[0] for each in alone]
 
 
-def _longest_run(bench: Bench) -> float | None:
+def longest_run(bench: Bench) -> float | None:
+    """Time limit in seconds of one run of the solution in a test; None for no limit."""
     return bench.limits.seconds / _SHARE_OF_A_RUN if bench.limits.seconds else None
 
 
@@ -270,7 +271,7 @@ def _failure(run: SuiteRun, report: _Report | None, bench: Bench) -> Failure | N
         )
     failed = [case for case in report.cases if case.outcome != "passed"]
     if report.timed_out:
-        seconds = _longest_run(bench) or 0
+        seconds = longest_run(bench) or 0
         return Failure(
             stage="tests",
             message=(
