@@ -33,6 +33,7 @@ class View:
         self._progress = Progress()
         self._started = time.monotonic()
         self._lock = threading.Lock()
+        self._headed = False
         self._live = (
             Live(get_renderable=self._running, console=console, refresh_per_second=_REFRESH_PER_SECOND, transient=True)
             if console.is_terminal
@@ -40,7 +41,6 @@ class View:
         )
 
     def __enter__(self) -> View:
-        self._print(Text(_HEADER + "result", style="bold"))
         if self._live:
             self._live.start()
         return self
@@ -63,7 +63,11 @@ class View:
         now = time.monotonic()
         with self._lock:
             rows = self._progress.take(event, now)
+            # Not before something happened: a request that can't be used needs no table.
+            head, self._headed = not self._headed, True
         # Not under our lock: printing waits for the lock of the live region, whose thread may be waiting for ours.
+        if head:
+            self._print(Text(_HEADER + "result", style="bold"))
         for row in rows:
             self._print(self._line(row, now))
 
