@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.runner import runtestprotocol  # what `pytest_runtest_protocol` is made of; there is no public name for it
 
 HERE = Path(__file__).resolve().parent
 LONGEST_MESSAGE = 1_500  # characters of a failure that are reported
@@ -178,6 +177,9 @@ class Variants:
 
 
 def _refusals(session: pytest.Session, program: str, stop_at_first: bool) -> list[str]:
+    # What `pytest_runtest_protocol` is made of: pytest has no public name for it, and by hand nobody needs it.
+    from _pytest.runner import runtestprotocol
+
     solution_runner.protect()
     session.config.option.solution = program
     refused = []
