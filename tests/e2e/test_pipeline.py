@@ -280,6 +280,37 @@ def test_a_budget_ends_a_generation_with_the_best_so_far(
     assert "test_total_adds_the_amounts" in result.error
 
 
+def test_a_limit_on_time_ends_a_generation_with_the_best_so_far(
+    agent: AutoCoderAgent, endpoint: Endpoint, sales: Path
+) -> None:
+    endpoint.say_to("plan", PLAN)
+    endpoint.say_to("code", code(CODE.replace("def main():", "def main():\n    import time; time.sleep(60)")))
+    endpoint.say_to("tests", suite())
+    bounded = AutoCoderAgent(model=agent.model, api_base=agent.api_base, max_seconds=12)
+    result = generate(bounded, sales)
+    assert not result.success
+    assert result.solution is not None
+    assert result.error is not None
+    assert "max_seconds=12" in result.error
+
+
+def test_a_missing_library_names_the_runtime_that_can_install_it(
+    agent: AutoCoderAgent, endpoint: Endpoint, sales: Path
+) -> None:
+    lacking = CODE.replace("def main():", "def main():\n    import ctypes; ctypes.CDLL('libsurely_missing.so.1')")
+    endpoint.say_to("plan", PLAN)
+    endpoint.say_to("code", code(lacking, system_packages=["libsurely-missing1"]))
+    endpoint.say_to("repair_code", code(lacking + "# again\n", system_packages=["libsurely-missing1"]))
+    endpoint.say_to("tests", suite())
+    boxed = AutoCoderAgent(model=agent.model, api_base=agent.api_base, sandbox="bubblewrap")
+    result = generate(boxed, sales)
+    assert not result.success
+    assert result.attempts == 2
+    assert result.error is not None
+    assert "sandbox='docker'" in result.error
+    assert "libsurely-missing1" in result.error
+
+
 def test_an_endpoint_that_refuses_the_key_is_asked_once(agent: AutoCoderAgent, endpoint: Endpoint, sales: Path) -> None:
     endpoint.respond = lambda request: Reply(status=401, error="bad key")
     with pytest.raises(ModelRefusedError, match="api_key"):

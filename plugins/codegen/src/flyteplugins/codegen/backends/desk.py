@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from flyte.io import File
 
@@ -28,11 +29,13 @@ from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Ve
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.step import A, Message, Step
-from flyteplugins.codegen.packages.distributions import detect_packages, well_known
+from flyteplugins.codegen.packages.distributions import detect, detect_packages, well_known
 from flyteplugins.codegen.packages.spec import environment_spec
 from flyteplugins.codegen.sandbox.contract import Limits
 from flyteplugins.codegen.tasks.executor import Environment, Executor
 from flyteplugins.codegen.tasks.files import pin_text
+
+T = TypeVar("T")
 
 TOOLS = ("numpy", "pandas", "pyarrow", "pytest")
 """What the tests' own environment always has; the solution's environment has none of it unless it asks."""
@@ -79,6 +82,23 @@ class Desk:
     started: float = field(default_factory=time.monotonic)
     _background: set[asyncio.Future[None]] = field(default_factory=set)
 
+    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work within what is left of `max_seconds`.
+
+        Raises:
+            BudgetExceededError: The time is up; what goes on is cancelled.
+        """
+        budget = self.model.budget
+        task = asyncio.ensure_future(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=budget.seconds_left)
+            if done:
+                return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        raise budget.exceeded(f"max_seconds={budget.max_seconds:g}")
+
     async def plan(self) -> CodePlan:
         """Ask how the request is to be met."""
         answer = await self._ask(answers.plan_step(), self.messages.plan())
@@ -109,8 +129,8 @@ class Desk:
         if findings := static_findings(draft.solution.code, self.request.contract):
             return Turn(attempt, draft, _not_valid(findings))
         try:
-            spec = self._spec(draft)
-            environment = await self._build(spec, attempt)
+            spec, guessed = self._spec(draft)
+            environment = await self._build(spec, attempt, guessed)
         except EnvironmentBuildError as error:
             if not error.packages:
                 raise
@@ -138,6 +158,8 @@ class Desk:
             environment=environment,
         )
         verdict = await check(subject, self._bench(tools, attempt), proof=draft.proof)
+        if verdict.failure and (failure := self._without_apt(verdict.failure, draft.solution)):
+            verdict = verdict.model_copy(update={"failure": failure})
         return dataclasses.replace(built, verdict=verdict)
 
     async def diagnose(self, draft: Draft, failure: Failure, earlier: Sequence[str]) -> ErrorDiagnosis:
@@ -210,7 +232,8 @@ class Desk:
             solution = self._solution(await self._ask(step, self.messages.code(plan)))
         except UNUSABLE:
             return _NO_CODE  # the static checks say so, and it is asked for again as a repair
-        self.warm_up(self._spec(Draft(plan, solution)))
+        with contextlib.suppress(EnvironmentBuildError):  # it shows again when the draft is judged
+            self.warm_up(self._spec(Draft(plan, solution))[0])
         return solution
 
     async def _write_tests(self, draft: Draft, problem: str | None) -> Draft:
@@ -251,16 +274,15 @@ class Desk:
                 files[name] = await asyncio.to_thread(pin_text, text, f"{name}.txt")
         return files
 
-    def _spec(self, draft: Draft) -> EnvironmentSpec:
+    def _spec(self, draft: Draft) -> tuple[EnvironmentSpec, tuple[str, ...]]:
+        """What a draft needs, and those of its distributions whose names are guesses."""
         solution = draft.solution
-        packages = detect_packages(
-            solution.code, solution.packages, [*(self.settings.base_packages or []), *draft.added_packages]
-        )
+        found = detect(solution.code, solution.packages, [*(self.settings.base_packages or []), *draft.added_packages])
         system = {*solution.system_packages, *draft.added_system_packages}
         if not self.executor.runtime.installs_system_packages:
             # Most code runs without what a model lists here; if it does not, the run says what is missing.
             system = set()
-        return environment_spec(self.python, packages, system)
+        return environment_spec(self.python, found.packages, system), found.guessed
 
     def _planned_spec(self, plan: CodePlan) -> EnvironmentSpec:
         # There is no code yet to hold the model's names against.
@@ -270,9 +292,9 @@ class Desk:
         code, suggested = (draft.tests or "", draft.test_packages) if draft else ("", ())
         return environment_spec(self.python, detect_packages(code, suggested, TOOLS))
 
-    async def _build(self, spec: EnvironmentSpec, attempt: int) -> Environment:
+    async def _build(self, spec: EnvironmentSpec, attempt: int, guessed: Sequence[str] = ()) -> Environment:
         self.emit(StepStarted(attempt=attempt, step="environment"))
-        environment = await self.executor.build(spec)
+        environment = await self.executor.build(spec, guessed=guessed)
         self.emit(
             EnvironmentReady(
                 attempt=attempt, image=environment.image, packages=spec.packages, seconds=environment.seconds
@@ -301,6 +323,21 @@ class Desk:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+
+    def _without_apt(self, failure: Failure, solution: CodeSolution) -> Failure | None:
+        """What a missing shared library means on this runtime; None where nothing of the kind is missing."""
+        runtime = self.executor.runtime
+        if failure.error_type != "environment" or failure.packages:
+            return None
+        if runtime.installs_system_packages:
+            # What the code asked for is there: which Debian package brings the rest takes judgement.
+            return failure.model_copy(update={"error_type": None})
+        wanted = f" ({', '.join(solution.system_packages)})" if solution.system_packages else ""
+        told = (
+            f"{failure.message}\nDebian packages{wanted} can't be installed in the sandbox {runtime.name!r}: use "
+            "Python packages that bring all they need. With AutoCoderAgent(sandbox='docker') they can."
+        )
+        return failure.model_copy(update={"error_type": "logic", "message": told, "final": True})
 
     def _bench(self, tools: Environment, attempt: int) -> Bench:
         return Bench(

@@ -27,7 +27,7 @@ async def generate(desk: Desk) -> CodeGenEvalResult:
     turns: list[Turn] = []
     desk.warm_up_tools()
     try:
-        reason = await _attempts(desk, turns)
+        reason = await desk.in_time(_attempts(desk, turns))
     except (ModelError, BudgetExceededError, InfrastructureError) as error:
         # What is paid for is handed back; where nothing was, the error says more than an empty result.
         if not desk.model.usage.calls and not turns:

@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -107,11 +107,12 @@ class Executor:
         self.name = name
         self._secrets = dict(secrets or {})
 
-    async def build(self, spec: EnvironmentSpec) -> Environment:
+    async def build(self, spec: EnvironmentSpec, *, guessed: Iterable[str] = ()) -> Environment:
         """Resolve and build an environment; one that exists is verified and used.
 
         Args:
             spec: What is wanted.
+            guessed: Those of its distributions whose names were only guessed; an error says so.
 
         Returns:
             The environment.
@@ -125,7 +126,8 @@ class Executor:
 
             start = time.monotonic()
             # Containers are Linux on every host.
-            lock = await resolve(spec, platform=linux_platform() if self.runtime.name == "docker" else None)
+            platform = linux_platform() if self.runtime.name == "docker" else None
+            lock = await resolve(spec, platform=platform, guessed=guessed)
             image = await self.runtime.prepare(lock)
             return Environment(lock, image, time.monotonic() - start)
 
