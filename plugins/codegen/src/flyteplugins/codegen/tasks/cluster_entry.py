@@ -49,11 +49,15 @@ def main() -> None:
     sys.argv = [str(script)]
     sys.argv += [f"--{name}={given(value, inputs.get(name, 'str'))}" for name, value in zip(names, values, strict=True)]
     folder = next((pathlib.Path(value) for name, value in zip(names, values, strict=True) if name == "outputs"), None)
-    runpy.run_path(str(script), run_name="__main__")
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:  # `sys.exit(main())` is how many scripts end well
+        if end.code not in (None, 0):
+            raise
     for name, kind in outputs.items():
         if folder and kind != "File":
             path = folder / name
-            path.write_text(taken(path.read_text(), kind))
+            path.write_text(taken(path.read_text(encoding="utf-8"), kind), encoding="utf-8")
 
 
 if __name__ == "__main__":

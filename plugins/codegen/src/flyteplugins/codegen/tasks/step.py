@@ -13,6 +13,7 @@ from flyte._task import TaskTemplate  # nor for a task that is neither function 
 from flyte.models import NativeInterface
 
 from flyteplugins.codegen.core.errors import EnvironmentBuildError, InfrastructureError
+from flyteplugins.codegen.core.sync import BoundTwoFaced
 
 T = TypeVar("T")
 
@@ -87,13 +88,17 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
             if context.is_task_context():
                 await get_controller().submit(self, **self._inputs)
             else:
-                await flyte.with_runcontext(mode="local").run.aio(self, **self._inputs)
+                # Through our own face of Flyte's loop: it waits for the clean-up of what is cancelled.
+                await BoundTwoFaced(self._run_locally).aio()
         except Exception:
             if self._failure is None:
                 raise
         if self._failure is not None:
             raise self._failure
         return self._value if self._executed else cached  # type: ignore[return-value]  # a hit implies `cached`
+
+    async def _run_locally(self) -> None:
+        await flyte.with_runcontext(mode="local").run.aio(self, **self._inputs)
 
 
 def _worth_a_retry(error: Exception) -> bool:
