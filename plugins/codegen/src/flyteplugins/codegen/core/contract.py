@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from flyte.io import File
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from flyteplugins.codegen.core.data import Data
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.values import SCALAR_TYPES, Scalar, format_scalar
 
@@ -48,7 +49,7 @@ def type_name(declared: object) -> str:
     )
 
 
-class Contract(BaseModel):
+class Contract(Data):
     """What a script takes and gives: `python solution.py --name value ... [--outputs DIR]`.
 
     Attributes:

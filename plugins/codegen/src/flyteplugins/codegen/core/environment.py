@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from flyteplugins.codegen.core.data import Data
 
 
-class EnvironmentSpec(BaseModel):
+class EnvironmentSpec(Data):
     """What is wanted of an environment.
 
     Attributes:
@@ -29,7 +31,7 @@ class EnvironmentSpec(BaseModel):
         return _digest(self.model_dump())
 
 
-class Lock(BaseModel):
+class Lock(Data):
     """An environment resolved to exact distributions.
 
     Attributes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from flyteplugins.codegen.core.data import Data
 from flyteplugins.codegen.core.verdict import Check, SuiteProof
 
 
-class ConstraintBacking(BaseModel):
+class ConstraintBacking(Data):
     """What stands behind a constraint.
 
     Attributes:
@@ -26,7 +27,7 @@ class ConstraintBacking(BaseModel):
         return bool(self.checks or self.tests)
 
 
-class Receipt(BaseModel):
+class Receipt(Data):
     """What a generation did and what it cost.
 
     Attributes:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar, Protocol
 
 import flyte
 from flyte.io import File
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from flyteplugins.codegen.core.contract import VALUE_TYPES, Contract, type_name
+from flyteplugins.codegen.core.data import Data
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidInputError
 from flyteplugins.codegen.core.receipt import Receipt
@@ -27,7 +28,7 @@ ValueType = Annotated[
 """A Python type that travels by name: Flyte's type engine and JSON can't carry a type."""
 
 
-class SecretName(BaseModel):
+class SecretName(Data):
     """Where a secret comes from; never its value.
 
     Attributes:
@@ -41,7 +42,7 @@ class SecretName(BaseModel):
     as_env_var: str | None = None
 
 
-class RunDefaults(BaseModel):
+class RunDefaults(Data):
     """How `run()` and `as_task()` run the code where their arguments do not say otherwise: the agent's settings."""
 
     name: str = "auto-coder"
@@ -98,7 +99,7 @@ class RunOptions:
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
-class CodeGenEvalResult(BaseModel):
+class CodeGenEvalResult(Data):
     """The outcome of a generation.
 
     Attributes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from flyteplugins.codegen.core.data import Data
 
 
-class CodePlan(BaseModel):
+class CodePlan(Data):
     """How the request is to be met, before any code is written.
 
     Attributes:
@@ -19,7 +21,7 @@ class CodePlan(BaseModel):
     packages: list[str] = Field(default_factory=list)
 
 
-class CodeSolution(BaseModel):
+class CodeSolution(Data):
     """Generated code and what it needs.
 
     Attributes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from flyteplugins.codegen.core.data import Data
 
 Artefact = Literal["logic", "environment", "test_error"]
 """The artefact to change: the code, the environment or the tests."""
@@ -13,7 +15,7 @@ Stage = Literal["static", "environment", "contract", "tests", "suite"]
 """Where a draft failed; `suite` means that the tests passed and could not have failed."""
 
 
-class ErrorDiagnosis(BaseModel):
+class ErrorDiagnosis(Data):
     """Why a draft failed and what to change.
 
     Attributes:
@@ -36,7 +38,7 @@ class ErrorDiagnosis(BaseModel):
     tests: list[str] = Field(default_factory=list)
 
 
-class Check(BaseModel):
+class Check(Data):
     """One fixed check and how it went.
 
     Attributes:
@@ -54,7 +56,7 @@ class Check(BaseModel):
     advisory: bool = False
 
 
-class Failure(BaseModel):
+class Failure(Data):
     """Why a draft does not pass.
 
     Attributes:
@@ -80,7 +82,7 @@ class Failure(BaseModel):
     final: bool = False
 
 
-class TestCase(BaseModel):
+class TestCase(Data):
     """One test of the suite and how it went.
 
     Attributes:
@@ -100,7 +102,7 @@ class TestCase(BaseModel):
     in_tests: bool = True
 
 
-class SuiteRun(BaseModel):
+class SuiteRun(Data):
     """One run of the tests.
 
     Attributes:
@@ -123,7 +125,7 @@ class SuiteRun(BaseModel):
         return self.exit_code == 0 and bool(self.cases) and all(case.passed for case in self.cases)
 
 
-class SuiteProof(BaseModel):
+class SuiteProof(Data):
     """Whether the tests can fail: what they did on stubs and on mutants of the code.
 
     Attributes:
@@ -150,7 +152,7 @@ class SuiteProof(BaseModel):
         return self.stubs_failed == self.stubs and 2 * self.mutants_failed >= self.mutants
 
 
-class Verdict(BaseModel):
+class Verdict(Data):
     """What the checks of one draft came to.
 
     Attributes:
