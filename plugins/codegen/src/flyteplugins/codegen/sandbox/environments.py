@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from flyteplugins.codegen.sandbox.interpreters import find_interpreter, run_pyth
 from flyteplugins.codegen.sandbox.outputs import remove_tree
 
 _MARKER: Final = "environment.json"
+_SECONDS_UNTIL_ABANDONED: Final = 24 * 3600.0
 _NOT_COMPILED: Final = r"/tests?/"
 """Folders of test suites: half of the files of the large numeric packages, and no program imports them."""
 
@@ -107,8 +109,10 @@ class EnvironmentStore:
         path = self.path(key)
         if path.exists():
             path.rename(self._root / f".building-{key}-damaged-{secrets.token_hex(4)}")
-        for left in self._root.glob(f".building-{key}-*"):
-            remove_tree(left)
+        long_ago = time.time() - _SECONDS_UNTIL_ABANDONED
+        for left in self._root.glob(".building-*"):
+            if left.name.startswith(f".building-{key}-") or left.stat().st_mtime < long_ago:
+                remove_tree(left)
 
 
 async def _install(lock: Lock, folder: Path) -> None:

@@ -1,0 +1,188 @@
+"""Environments: built once, never half, found again without uv or a network."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sandbox_bench import empty_lock, until
+
+from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.core.errors import EnvironmentBuildError
+from flyteplugins.codegen.core.uv import uv_binary
+from flyteplugins.codegen.sandbox.environments import EnvironmentStore
+
+NOWHERE = "http://127.0.0.1:9/simple"
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Lock:
+    """An environment with one small package."""
+    folder = tmp_path_factory.mktemp("lock")
+    (folder / "in.txt").write_text("iniconfig\n")
+    base = empty_lock()
+    command = [uv_binary(), "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-emit-index-url"]
+    compiled = subprocess.run(
+        [*command, "--python-version", base.python, "in.txt"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if compiled.returncode != 0:
+        pytest.skip(f"no package index: {compiled.stderr}")
+    return base.model_copy(update={"requirements": compiled.stdout})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EnvironmentStore:
+    return EnvironmentStore(tmp_path / "environments")
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No index can be reached."""
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+        monkeypatch.setenv(name, NOWHERE)
+    for name in ("UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    yield
+
+
+def run(python: Path, code: str) -> str:
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+async def test_an_empty_environment_has_its_interpreter(store: EnvironmentStore) -> None:
+    path = await store.ensure(empty_lock())
+    assert run(path / "bin" / "python", "import sys; print('%d.%d' % sys.version_info[:2])") == empty_lock().python
+
+
+async def test_packages_are_installed_and_compiled(store: EnvironmentStore, locked: Lock) -> None:
+    path = await store.ensure(locked)
+    assert run(path / "bin" / "python", "import iniconfig; print(iniconfig.__name__)") == "iniconfig"
+    assert list(path.glob("lib/python3*/site-packages/iniconfig/__pycache__/__init__*.pyc"))
+
+
+async def test_another_lock_is_another_environment(store: EnvironmentStore, locked: Lock) -> None:
+    first, second = await asyncio.gather(store.ensure(locked), store.ensure(empty_lock()))
+    assert first != second
+    assert not list(second.glob("lib/python3*/site-packages/iniconfig"))
+
+
+async def test_eight_callers_get_one_build(store: EnvironmentStore, locked: Lock) -> None:
+    async def inode() -> int:
+        return (await store.ensure(locked)).stat().st_ino
+
+    assert len(set(await asyncio.gather(*(inode() for _ in range(8))))) == 1
+
+
+ENSURE = """
+import asyncio, sys
+from pathlib import Path
+from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.sandbox.environments import EnvironmentStore
+lock = Lock.model_validate_json(Path(sys.argv[2]).read_text())
+print(asyncio.run(EnvironmentStore(Path(sys.argv[1])).ensure(lock)).stat().st_ino)
+"""
+
+
+def ensuring(store_root: Path, lock: Lock, folder: Path) -> subprocess.Popen[str]:
+    (folder / "lock.json").write_text(lock.model_dump_json())
+    argv = [sys.executable, "-c", ENSURE, str(store_root), str(folder / "lock.json")]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+
+async def test_processes_share_one_build(tmp_path: Path, locked: Lock) -> None:
+    root = tmp_path / "environments"
+    started = [ensuring(root, locked, tmp_path) for _ in range(3)]
+    told = [(await asyncio.to_thread(process.communicate))[0] for process in started]
+    assert len({*told}) == 1
+    assert told[0].strip() == str((root / locked.key).stat().st_ino)
+
+
+async def test_a_build_that_was_killed_leaves_nothing_half_built(tmp_path: Path, locked: Lock) -> None:
+    root = tmp_path / "environments"
+    process = ensuring(root, locked, tmp_path)
+    assert await until(lambda: bool(list(root.glob(".building-*"))), 20.0)
+    process.send_signal(signal.SIGKILL)
+    await asyncio.to_thread(process.communicate)
+    assert not (root / locked.key).exists()
+    path = await EnvironmentStore(root).ensure(locked)
+    assert run(path / "bin" / "python", "import iniconfig; print(1)") == "1"
+    assert list(root.glob(".building-*")) == []
+
+
+async def test_a_build_that_was_cancelled_leaves_nothing(tmp_path: Path, locked: Lock) -> None:
+    root = tmp_path / "environments"
+    task = asyncio.create_task(EnvironmentStore(root).ensure(locked))
+    assert await until(lambda: bool(list(root.glob(".building-*"))))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [path.name for path in root.iterdir()] == [".locks"]
+
+
+@pytest.mark.parametrize(
+    "missing", ["bin/python", "environment.json", "lib/*/site-packages/iniconfig", "lib/*/*/*/RECORD"]
+)
+async def test_a_damaged_environment_is_built_again(store: EnvironmentStore, locked: Lock, missing: str) -> None:
+    path = await store.ensure(locked)
+    (gone,) = path.glob(missing)
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    assert await store.ensure(locked) == path
+    assert run(path / "bin" / "python", "import iniconfig; print(1)") == "1"
+    assert len(list(path.glob(missing))) == 1
+
+
+async def test_an_existing_environment_needs_no_uv(
+    store: EnvironmentStore, locked: Lock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = await store.ensure(locked)
+    monkeypatch.setitem(sys.modules, "uv", None)
+    with pytest.raises(ImportError):
+        await EnvironmentStore(tmp_path / "other").ensure(locked)
+    assert await EnvironmentStore(path.parent).ensure(locked) == path
+
+
+@pytest.mark.usefixtures("offline")
+async def test_what_the_cache_holds_needs_no_network(tmp_path: Path, locked: Lock) -> None:
+    path = await EnvironmentStore(tmp_path / "environments").ensure(locked)
+    assert run(path / "bin" / "python", "import iniconfig; print(1)") == "1"
+
+
+@pytest.mark.usefixtures("offline")
+async def test_what_can_not_be_had_is_named(
+    store: EnvironmentStore, locked: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(EnvironmentBuildError, match="iniconfig") as caught:
+        await store.ensure(locked)
+    assert caught.value.packages == ("iniconfig",)
+    assert not store.path(locked.key).exists()
+
+
+async def test_content_that_does_not_match_its_hash_is_refused(store: EnvironmentStore, locked: Lock) -> None:
+    import re
+
+    wrong = re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", locked.requirements)
+    with pytest.raises(EnvironmentBuildError, match="iniconfig"):
+        await store.ensure(locked.model_copy(update={"requirements": wrong}))
+
+
+async def test_a_python_that_is_not_there_is_named(store: EnvironmentStore) -> None:
+    with pytest.raises(EnvironmentBuildError, match=r"3\.99"):
+        await store.ensure(empty_lock().model_copy(update={"python": "3.99"}))
+
+
+async def test_hardlinks_save_space(store: EnvironmentStore, locked: Lock) -> None:
+    path = await store.ensure(locked)
+    (module,) = path.glob("lib/python3*/site-packages/iniconfig/__init__.py")
+    cache = subprocess.run([uv_binary(), "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    if os.stat(cache).st_dev != path.stat().st_dev:  # noqa: PTH116 # as uv compares them
+        pytest.skip("uv's cache is on another file system")
+    assert module.stat().st_nlink > 1
