@@ -289,8 +289,10 @@ class Desk:
         return environment_spec(self.python, [*(self.settings.base_packages or []), *well_known(plan.packages)])
 
     def _tools_spec(self, draft: Draft | None = None) -> EnvironmentSpec:
-        code, suggested = (draft.tests or "", draft.test_packages) if draft else ("", ())
-        return environment_spec(self.python, detect_packages(code, suggested, TOOLS))
+        if draft is None:
+            return environment_spec(self.python, TOOLS)
+        base = [*TOOLS, *draft.added_test_packages]
+        return environment_spec(self.python, detect_packages(draft.tests or "", draft.test_packages, base))
 
     async def _build(self, spec: EnvironmentSpec, attempt: int, guessed: Sequence[str] = ()) -> Environment:
         self.emit(StepStarted(attempt=attempt, step="environment"))

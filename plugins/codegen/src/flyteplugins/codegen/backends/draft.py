@@ -21,7 +21,8 @@ class Draft:
         coverage: Names of the tests that stand behind each constraint, by its number from 1.
         added_packages: Distributions that a diagnosis added to what the imports say.
         added_system_packages: apt packages that a diagnosis added.
-        test_packages: Distributions that the tests need beyond the usual ones.
+        test_packages: Distributions that the model says the tests import beyond the usual ones.
+        added_test_packages: Distributions that the tests were found to lack.
         proof: Whether these tests can fail, where that was found out.
         told: Names of the advisory checks that the model was told of; each is told once.
     """
@@ -33,6 +34,7 @@ class Draft:
     added_packages: tuple[str, ...] = ()
     added_system_packages: tuple[str, ...] = ()
     test_packages: tuple[str, ...] = ()
+    added_test_packages: tuple[str, ...] = ()
     proof: SuiteProof | None = None
     told: frozenset[str] = frozenset()
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.draft import Draft, Turn
+from flyteplugins.codegen.checks.suite import IN_TESTS_ENVIRONMENT
 from flyteplugins.codegen.core.verdict import Artefact, Check, ErrorDiagnosis, Failure
 
 SAME_FAILURES: Final = 3
@@ -71,6 +72,9 @@ async def repair(desk: Desk, turn: Turn, diagnosis: ErrorDiagnosis) -> Draft:
     """The next draft: one artefact changed, the others as they were."""
     draft, failure = turn.draft, turn.verdict.failure
     draft = dataclasses.replace(draft, proof=turn.verdict.proof)
+    if diagnosis.error_type == "environment" and failure and failure.message.startswith(IN_TESTS_ENVIRONMENT):
+        added = tuple(sorted({*draft.added_test_packages, *diagnosis.packages}))
+        return dataclasses.replace(draft, added_test_packages=added)
     if diagnosis.error_type == "environment":
         return dataclasses.replace(
             draft,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -79,6 +81,8 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         Returns:
             What the body returned.
         """
+        # Flyte imports it when a run starts, and fails where another thread is in the middle of importing it.
+        await asyncio.to_thread(importlib.import_module, "pyarrow")
         context = internal_ctx()
         if context.is_task_context() and (context.is_in_trace() or flyte.ctx().mode != "local"):
             # Tasks can't be called inside a trace; and a cluster looks a task up in an environment that was deployed,
