@@ -258,6 +258,19 @@ def test_a_key_that_is_missing_is_named_before_anything_is_called(shell: Shell) 
     done = shell("generate", *REQUEST, "--model=gpt-4.1", "--out=nothing")
     assert done.returncode == 2
     assert "OPENAI_API_KEY" in done.stderr
+    assert not (shell.folder / "nothing").exists()
+
+
+@pytest.mark.parametrize("name", ["solution.py", "conftest.py", "pytest.ini", "samples"])
+def test_a_folder_with_files_of_the_users_is_refused_before_anything_is_called(
+    shell: Shell, endpoint: Endpoint, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
+    done = shell("generate", *REQUEST, "--model=openai/any", f"--api-base={endpoint.url}", f"--out={tmp_path}")
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert (tmp_path / name).read_text() == "mine"
+    assert endpoint.requests == []
 
 
 def test_a_sample_that_is_missing_is_wrong_usage(shell: Shell) -> None:

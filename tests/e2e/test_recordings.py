@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from make_data import differences
 from recorded_requests import DATA, ORDERS, RECORDINGS, SALES, SENSORS, TYPED_ORDERS
 
 from flyteplugins.codegen import AutoCoderAgent
@@ -61,6 +62,10 @@ def orders_are_summed_as_they_were_meant(outputs: tuple[Any, ...], export: str =
 
 def typed_orders_are_summed_as_well(outputs: tuple[Any, ...]) -> None:
     orders_are_summed_as_they_were_meant(outputs, "orders_typed.csv")
+
+
+def test_the_data_is_what_its_script_makes() -> None:
+    assert differences() == []
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,12 @@ def test_a_folder_with_somebody_elses_files_of_these_names_is_refused(
     assert (tmp_path / "project" / "solution.py").read_text() == "mine"
 
 
+def test_a_path_that_leads_through_a_file_is_refused(result: CodeGenEvalResult, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InvalidRequestError, match="can't be written"):
+        save(result, tmp_path / "file" / "saved")
+
+
 def test_variables_that_are_named_like_credentials_are_not_written(result: CodeGenEvalResult, tmp_path: Path) -> None:
     defaults = RunDefaults(env_vars={"REGION": "eu", "WAREHOUSE_TOKEN": "tok-12345", "MONKEY": "banana"})
     folder = save(result.model_copy(update={"defaults": defaults}), tmp_path / "saved")

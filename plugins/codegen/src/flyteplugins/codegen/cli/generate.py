@@ -9,7 +9,7 @@ from typing import Any
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.cli import arguments, output
 from flyteplugins.codegen.cli.console import FAILED, Screen
-from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.errors import CodegenError, InvalidRequestError
 from flyteplugins.codegen.core.values import parse_scalar
 from flyteplugins.codegen.report.live import View
 from flyteplugins.codegen.results import saved
@@ -56,13 +56,18 @@ def generate(
 
         preview(screen, agent, request)
         return
+    saved.check_folder(out)
     _refuse_to_lose_edits(out)
     with view:
         result = agent.generate(**request)
     folder = saved.save(result, _target(out, result))
     screen.say()
     screen.say(result.summary())
-    values = {} if no_run or not result.success or agent.skip_tests else run_and_keep(result, folder)
+    try:
+        values = {} if no_run or not result.success or agent.skip_tests else run_and_keep(result, folder)
+    except CodegenError:
+        screen.say(f"\nSaved in {folder}. Its run on the samples failed:")
+        raise
     tell(screen, result, folder, values)
     if not result.success:
         sys.exit(FAILED)

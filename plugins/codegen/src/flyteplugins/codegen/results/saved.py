@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from flyte.io import File
 from pydantic import ValidationError
 
 from flyteplugins.codegen.checks.fixture import fixture_files
+from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
@@ -41,6 +43,7 @@ _METADATA = re.compile(r"^# /// script\n(?:#(?: .*)?\n)*?# ///\n\n?", re.MULTILI
 _PINNED = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)", re.MULTILINE)
 _REQUIREMENT_NAME = re.compile(r"^\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<extras>\[[^\]]*\])?")
 _CREDENTIAL = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
+_EMPTY: Final = Contract(inputs={}, outputs={})
 _STAGING_PREFIX: Final = ".saving-"
 
 
@@ -60,19 +63,41 @@ def save(result: CodeGenEvalResult, folder: Path, outputs: Path | None = None) -
     Raises:
         InvalidRequestError: The folder can't be written, or has files of these names that no generation wrote.
     """
-    target = folder.expanduser().absolute()
-    _refuse_foreign(target)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        # Inside the target, so that the final moves are renames on one file system.
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=target))
-    except OSError as error:
-        raise InvalidRequestError(f"{folder} can't be written: {error.strerror}. Choose another folder.") from error
+    target = check_folder(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    # Inside the target, so that the final moves are renames on one file system.
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=target))
     try:
         _write(result, staging, outputs)
         _replace(target, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def check_folder(folder: Path) -> Path:
+    """See, before anything is paid for, whether a generation can be saved in a folder.
+
+    Args:
+        folder: Where `save` is to write.
+
+    Returns:
+        The folder, absolute.
+
+    Raises:
+        InvalidRequestError: It is a file, can't be written, or has files of these names that no generation wrote.
+    """
+    target = folder.expanduser().absolute()
+    existing = next(path for path in (target, *target.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InvalidRequestError(f"{folder} can't be written: see {existing}. Name another folder.")
+    if not (target / RESULT).exists():
+        ours = (SOLUTION, TESTS, LOCK, TRANSCRIPT, SAMPLES, OUTPUTS, *fixture_files(_EMPTY, {}))
+        if foreign := [name for name in ours if (target / name).exists()]:
+            raise InvalidRequestError(
+                f"{target} has files that a saved generation would replace, and is none: {', '.join(foreign)}. Name "
+                "another folder."
+            )
     return target
 
 
@@ -275,19 +300,6 @@ def _without_credentials(document: dict[str, Any]) -> None:
         )
         if warning not in document["receipt"]["warnings"]:
             document["receipt"]["warnings"].append(warning)
-
-
-def _refuse_foreign(target: Path) -> None:
-    if target.exists() and not target.is_dir():
-        raise InvalidRequestError(f"{target} is a file. Name a folder to save the generation in.")
-    if (target / RESULT).exists():
-        return
-    foreign = [name for name in (SOLUTION, TESTS, LOCK, TRANSCRIPT, SAMPLES, OUTPUTS) if (target / name).exists()]
-    if foreign:
-        raise InvalidRequestError(
-            f"{target} has files that a saved generation would replace, and is none: {', '.join(foreign)}. Name "
-            "another folder."
-        )
 
 
 def _replace(target: Path, staging: Path) -> None:

@@ -26,6 +26,7 @@ def demo(screen: Screen, model: str | None, api_base: str | None, api_key: str |
     """Generate, run, and show what came of it; the arguments are the options of the command."""
     if model is None and not RECORDING.is_file():
         raise InvalidRequestError(f"The recording {RECORDING} is missing. Name a model: codegen demo --model ...")
+    saved.check_folder(out / _GENERATION)
     screen.say("The request:")
     screen.say(f"  {LOOKALIKE.prompt}\n")
     screen.say(f"The data:  {', '.join(str(path) for path in LOOKALIKE.samples.values())}")
