@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sandbox_bench import empty_lock, until
+from sandbox_bench import empty_lock, processes_with, until
 
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
 from flyteplugins.codegen.core.uv import uv_binary
 from flyteplugins.codegen.sandbox.environments import EnvironmentStore
 
-NOWHERE = "http://127.0.0.1:9/simple"
+NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def store(tmp_path: Path) -> EnvironmentStore:
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No index can be reached."""
-    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index is the same as before, and nothing answers on the way there."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name.lower(), raising=False)
         monkeypatch.setenv(name, NOWHERE)
-    for name in ("UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS"):
+    for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("UV_NO_CONFIG", "1")
-    yield
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
 
 
 def run(python: Path, code: str) -> str:
@@ -111,6 +111,7 @@ async def test_a_build_that_was_killed_leaves_nothing_half_built(tmp_path: Path,
     assert await until(lambda: bool(list(root.glob(".building-*"))), 20.0)
     process.send_signal(signal.SIGKILL)
     await asyncio.to_thread(process.communicate)
+    assert await until(lambda: not processes_with(str(root)))  # a uv that outlived it
     assert not (root / locked.key).exists()
     path = await EnvironmentStore(root).ensure(locked)
     assert run(path / "bin" / "python", "import iniconfig; print(1)") == "1"
@@ -149,17 +150,18 @@ async def test_an_existing_environment_needs_no_uv(
     assert await EnvironmentStore(path.parent).ensure(locked) == path
 
 
-@pytest.mark.usefixtures("offline")
+@pytest.mark.usefixtures("no_network")
 async def test_what_the_cache_holds_needs_no_network(tmp_path: Path, locked: Lock) -> None:
     path = await EnvironmentStore(tmp_path / "environments").ensure(locked)
     assert run(path / "bin" / "python", "import iniconfig; print(1)") == "1"
 
 
-@pytest.mark.usefixtures("offline")
+@pytest.mark.usefixtures("no_network")
 async def test_what_can_not_be_had_is_named(
     store: EnvironmentStore, locked: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", NOWHERE)
     with pytest.raises(EnvironmentBuildError, match="iniconfig") as caught:
         await store.ensure(locked)
     assert caught.value.packages == ("iniconfig",)
@@ -167,8 +169,6 @@ async def test_what_can_not_be_had_is_named(
 
 
 async def test_content_that_does_not_match_its_hash_is_refused(store: EnvironmentStore, locked: Lock) -> None:
-    import re
-
     wrong = re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", locked.requirements)
     with pytest.raises(EnvironmentBuildError, match="iniconfig"):
         await store.ensure(locked.model_copy(update={"requirements": wrong}))
