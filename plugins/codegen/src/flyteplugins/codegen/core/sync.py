@@ -13,11 +13,15 @@ import types
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
+from flyte.errors import SyncTaskCallInAsyncContextError
 from flyte.syncify import syncify
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+
+_FLYTE_THREAD: Final = "flyte_syncify"
+"""The thread of the one loop that runs async tasks on this machine; Flyte, too, knows it by its name."""
 
 _SECONDS_TO_CANCEL: Final = 10.0
 """How long Ctrl-C waits for what runs to be ended before it returns to the user all the same."""
@@ -64,6 +68,12 @@ class BoundTwoFaced(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run to the end and return the result; Ctrl-C cancels what runs."""
+        if threading.current_thread().name == _FLYTE_THREAD:
+            name = getattr(self, "__name__", "it")
+            raise SyncTaskCallInAsyncContextError(
+                f"{name}() blocks, and was called from async code in a Flyte task, which would wait for itself for "
+                f"ever. Write `await ....{name}.aio(...)` there."
+            )
         call = _Call(functools.partial(self._function, *args, **kwargs))
         try:
             result: R = syncify(call.run)()

@@ -184,7 +184,7 @@ class SolutionTask(ContainerTask):
             self.failure = error
             if isinstance(error, InfrastructureError):
                 raise  # may pass: Flyte tries again as often as it was told to
-            raise NonRecoverableError(str(error)) from error
+            raise NonRecoverableError(str(error)) from None  # Flyte logs it; once is enough
         return outputs
 
     async def _call(self, *args: Any, **values: Any) -> Any:
