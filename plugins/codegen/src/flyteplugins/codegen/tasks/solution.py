@@ -71,7 +71,7 @@ def program(
     Returns:
         The argument list, and the files by the path where the program sees them.
     """
-    argv: list[Argument] = [Python(image), SOLUTION_PATH]
+    argv: list[Argument] = [Python(image), At(SOLUTION_PATH)]
     files: dict[str, File | str] = {SOLUTION_PATH: code}
     for name, value in values.items():
         if isinstance(value, File):
