@@ -18,7 +18,8 @@ from flyteplugins.codegen.data.constraints import (
     evaluate,
     with_checks,
 )
-from flyteplugins.codegen.data.profile import Profile, profile
+from flyteplugins.codegen.data.profile import Profile
+from flyteplugins.codegen.data.profiling import profile
 
 FRAME = pd.DataFrame(
     {

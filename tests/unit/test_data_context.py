@@ -8,7 +8,8 @@ import pandas as pd
 from flyte.io import File
 
 from flyteplugins.codegen.data.context import describe
-from flyteplugins.codegen.data.profile import Profile, profile
+from flyteplugins.codegen.data.profile import Profile
+from flyteplugins.codegen.data.profiling import profile
 
 
 async def profiles_of(tmp_path: Path, rows: int = 20, **frames: pd.DataFrame) -> dict[str, Profile]:

@@ -15,7 +15,8 @@ import pytest
 from flyte.io import File
 from pyarrow import parquet
 
-from flyteplugins.codegen.data.profile import Column, Profile, profile
+from flyteplugins.codegen.data.profile import Column, Profile
+from flyteplugins.codegen.data.profiling import profile
 from flyteplugins.codegen.data.samples import take_in
 
 

@@ -25,7 +25,7 @@ from flyteplugins.codegen.core.solution import CodePlan
 from flyteplugins.codegen.core.values import Scalar, is_scalar_of
 from flyteplugins.codegen.data.context import describe
 from flyteplugins.codegen.data.privacy import redactor
-from flyteplugins.codegen.data.profile import profile
+from flyteplugins.codegen.data.profiling import profile
 from flyteplugins.codegen.data.samples import take_in, take_in_file
 from flyteplugins.codegen.models.budget import Budget
 from flyteplugins.codegen.models.model import Model

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from flyte.io import File
 from pydantic import BaseModel, ConfigDict, Field
 
-from flyteplugins.codegen.data.profile import Column, Profile, typed_batches
+from flyteplugins.codegen.data.profile import Column, Profile
+from flyteplugins.codegen.data.profiling import typed_batches
 from flyteplugins.codegen.data.schema import schema_code
 
 if TYPE_CHECKING:

@@ -191,14 +191,15 @@ def _folder(store: Path) -> Path:
 
 def _check_path(path: Path, label: str) -> None:
     try:
-        if path.is_dir():
-            raise InvalidInputError(f"{label}: {path} is a folder. Pass a file.")
-        if not path.exists():
-            raise InvalidInputError(f"{label}: there is no file {path}. Check the path.")
-        if not path.is_file():
-            raise InvalidInputError(f"{label}: {path} is no regular file. Pass a file.")
+        is_folder, exists, is_file = path.is_dir(), path.exists(), path.is_file()
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{label}: {str(path)[:200]!r} is no usable path: {error}. Pass a file.") from error
+    if is_folder:
+        raise InvalidInputError(f"{label}: {path} is a folder. Pass a file.")
+    if not exists:
+        raise InvalidInputError(f"{label}: there is no file {path}. Check the path.")
+    if not is_file:
+        raise InvalidInputError(f"{label}: {path} is no regular file. Pass a file.")
 
 
 def _check_content(path: Path, label: str) -> None:

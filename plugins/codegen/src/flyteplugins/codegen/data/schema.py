@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from flyteplugins.codegen.data.profile import Column, Profile
+from flyteplugins.codegen.data.profile import Column, Profile
 
 _DTYPES: Final = {"boolean": "boolean", "integer": "Int64", "number": "float64", "text": "string"}
 """pandas types that hold nulls; a type that is not here is left unchecked, as the file declares it itself."""
