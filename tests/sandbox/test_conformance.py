@@ -317,6 +317,13 @@ async def test_writing_over_the_disk_cap_ends_the_program(bench: Bench, files: i
     assert list(bench.outputs.iterdir()) == []
 
 
+async def test_folders_nested_without_end_are_no_outputs(bench: Bench) -> None:
+    code = "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(1500):\n    os.mkdir('d' * 100); os.chdir('d' * 100)"
+    with pytest.raises(OutputTooLargeError):
+        await bench.python(code, OUTPUTS)
+    assert list(bench.outputs.iterdir()) == []
+
+
 async def test_temporary_files_count_as_disk(bench: Bench) -> None:
     code = (
         "import tempfile, time\nf = tempfile.TemporaryFile()\n"

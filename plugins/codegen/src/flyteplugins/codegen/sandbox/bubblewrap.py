@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -91,7 +92,7 @@ class BubblewrapRuntime:
         """Run a job; see `Runtime.run`."""
         binary = await asyncio.to_thread(_binary)
         mounts = _Mounts(self._store)
-        work = Path(tempfile.mkdtemp(prefix="codegen-"))
+        work = Path(tempfile.gettempdir(), f"codegen-{secrets.token_hex(8)}")  # made where it is needed, which is rare
         staging = Staging(job.outputs)
         try:
             command, program = await asyncio.to_thread(_assemble, binary, mounts, job, staging, work)
@@ -152,6 +153,7 @@ def _assemble(binary: Path, mounts: _Mounts, job: Job, staging: Staging, work: P
     argv = [mounts.text(argument) for argument in job.argv]
     if isinstance(job.argv[0], Python) and too_long(argv):
         argv, content = through_file(argv, f"{_GUEST}/launch.py", _ARGUMENTS)
+        work.mkdir(mode=0o700)
         (work / "arguments.json").write_bytes(content)
         mounts.show(work / "arguments.json", _ARGUMENTS)
     env = standard_variables(job.limits, _TEMPORARY) | {name: mounts.text(value) for name, value in job.env.items()}

@@ -8,11 +8,13 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 _DEEPEST: Final = 64
 _MOST_ENTRIES: Final = 100_000
+_LONGEST_PATH: Final = 3_500  # the system refuses those above 4,096
 
 
 class Staging:
@@ -82,22 +84,30 @@ def usage(folder: Path, enough: int) -> int:
     waiting = [(str(folder), 0)]
     while waiting:
         parent, depth = waiting.pop()
-        with contextlib.suppress(OSError), os.scandir(parent) as listing:
-            for entry in listing:
-                entries += 1
-                with contextlib.suppress(OSError):
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append((entry.path, depth + 1))
-                    else:
-                        info = entry.stat(follow_symlinks=False)
-                        total += max(info.st_size, info.st_blocks * 512)
-                if total > enough or entries > _MOST_ENTRIES or depth > _DEEPEST:
-                    return max(total, enough + 1)
+        for path, is_folder, size in _listed(parent):
+            entries += 1
+            total += size
+            if is_folder:
+                waiting.append((path, depth + 1))
+            if total > enough or entries > _MOST_ENTRIES or depth > _DEEPEST or len(path) > _LONGEST_PATH:
+                return max(total, enough + 1)
     return total
+
+
+def _listed(folder: str) -> Iterator[tuple[str, bool, int]]:
+    """Path, whether it is a folder, and size of what is in a folder; what vanishes meanwhile is left out."""
+    with contextlib.suppress(OSError), os.scandir(folder) as listing:
+        for entry in listing:
+            with contextlib.suppress(OSError):
+                info = entry.stat(follow_symlinks=False)
+                is_folder = stat.S_ISDIR(info.st_mode)
+                yield entry.path, is_folder, 0 if is_folder else max(info.st_size, info.st_blocks * 512)
 
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder and all below it, however deep it is and whatever its permissions are."""
+    if not folder.exists():
+        return
     for parent, names, _ in os.walk(folder):
         for name in names:
             path = Path(parent, name)

@@ -54,8 +54,8 @@ class ProcessRuntime:
 
     async def run(self, job: Job) -> Outcome:
         """Run a job; see `Runtime.run`."""
-        work = Path(tempfile.mkdtemp(prefix="codegen-"))
         staging = Staging(job.outputs)
+        work = Path(tempfile.mkdtemp(prefix="codegen-"))
         try:
             program = await asyncio.to_thread(self._assemble, job, staging, work)
             command = [str(host_interpreter()), "-I", "-S", str(GUEST / "init.py")]

@@ -355,7 +355,9 @@ def _excess_error(excess: Excess, limits: Limits, printed: tuple[str, str]) -> J
         )
     if excess == "disk":
         return OutputTooLargeError(
-            f"The program wrote more than its limit of {limits.disk_bytes / (1 << 20):g} MiB.", *printed
+            f"The program wrote more than its limit of {limits.disk_bytes / (1 << 20):g} MiB, or too many files or too "
+            "deeply nested ones.",
+            *printed,
         )
     return JobKilledError(f"The program had more than its limit of {limits.processes} processes.", *printed)
 
