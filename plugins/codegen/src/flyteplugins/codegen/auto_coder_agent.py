@@ -135,7 +135,7 @@ class AutoCoderAgent(Settings):
             result: CodeGenEvalResult = await in_run(lambda: generate(desk))
             return result
         finally:
-            await desk.close()
+            await desk.workshop.close()
 
 
 def _one_of(setting: str, value: object, known: Sequence[str]) -> None:

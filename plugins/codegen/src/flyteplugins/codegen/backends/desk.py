@@ -16,11 +16,10 @@ from flyte.io import File
 from flyteplugins.codegen.backends import answers
 from flyteplugins.codegen.backends.draft import Draft, Turn
 from flyteplugins.codegen.backends.messages import Messages
-from flyteplugins.codegen.checks.check import Bench, Subject, check
-from flyteplugins.codegen.checks.static import static_findings
-from flyteplugins.codegen.core.environment import EnvironmentSpec
-from flyteplugins.codegen.core.errors import AnswerCutOffError, CodegenError, EnvironmentBuildError, InvalidAnswerError
-from flyteplugins.codegen.core.events import AttemptFinished, EnvironmentReady, Event, StepStarted
+from flyteplugins.codegen.backends.workshop import Workshop, lacking_a_library, not_built, tests_not_built
+from flyteplugins.codegen.checks.check import Bench, Subject, check, check_rules
+from flyteplugins.codegen.core.errors import AnswerCutOffError, EnvironmentBuildError, InvalidAnswerError
+from flyteplugins.codegen.core.events import AttemptFinished, Event
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
@@ -29,16 +28,11 @@ from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Ve
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.step import A, Message, Step
-from flyteplugins.codegen.packages.distributions import detect, detect_packages, well_known
-from flyteplugins.codegen.packages.spec import environment_spec
 from flyteplugins.codegen.sandbox.contract import Limits
-from flyteplugins.codegen.tasks.executor import Environment, Executor
+from flyteplugins.codegen.tasks.executor import Environment
 from flyteplugins.codegen.tasks.files import pin_text
 
 T = TypeVar("T")
-
-TOOLS = ("numpy", "pandas", "pyarrow", "pytest")
-"""What the tests' own environment always has; the solution's environment has none of it unless it asks."""
 
 UNUSABLE = (InvalidAnswerError, AnswerCutOffError)
 """A step that got no usable answer, also when asked again: the generation goes on without it."""
@@ -55,11 +49,10 @@ class Desk:
         settings: The agent's settings.
         messages: What the model is told, by step.
         model: The language model.
-        executor: Builds environments and runs jobs, as cached Flyte tasks.
+        workshop: Builds the environments; its executor runs all jobs.
         isolation: The runtime that was chosen and why, in a line.
         limits: What a check may use at most.
         env: Environment variables of the program, secrets included.
-        python: Version of the interpreter, `major.minor`.
         store: Folder of the pinned files.
         emit: Takes the events.
         latest: The newest draft, for a generation that ends before its first check.
@@ -70,17 +63,15 @@ class Desk:
     settings: Settings
     messages: Messages
     model: Model
-    executor: Executor
+    workshop: Workshop
     isolation: str
     limits: Limits
     env: Mapping[str, str]
-    python: str
     store: Path
     emit: Callable[[Event], None]
     latest: Draft | None = None
     attempt: int = 0
     started: float = field(default_factory=time.monotonic)
-    _background: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work within what is left of `max_seconds`.
@@ -103,7 +94,7 @@ class Desk:
         """Ask how the request is to be met."""
         answer = await self._ask(answers.plan_step(), self.messages.plan())
         # Download what the plan names while the code is being written; what is built in the end follows the code.
-        self.warm_up(self._planned_spec(answer))
+        self.workshop.warm_up(self.workshop.for_plan(answer))
         plan = CodePlan.model_validate(answer.model_dump())
         self.latest = Draft(plan, CodeSolution(code=""))
         return plan
@@ -126,25 +117,22 @@ class Desk:
     async def judge(self, draft: Draft, attempt: int) -> Turn:
         """Build the draft's environment and check the draft in it."""
         self.attempt, self.latest = attempt, draft
-        if findings := static_findings(draft.solution.code, self.request.contract):
-            return Turn(attempt, draft, _not_valid(findings))
+        static, failure = check_rules(draft.solution.code, self.request.contract)
+        if failure:
+            return Turn(attempt, draft, Verdict(checks=(static,), failure=failure))
         try:
-            spec, guessed = self._spec(draft)
-            environment = await self._build(spec, attempt, guessed)
+            needs = self.workshop.for_solution(draft)
+            environment = await self.workshop.build(needs, attempt)
         except EnvironmentBuildError as error:
-            if not error.packages:
-                raise
-            return Turn(attempt, draft, _not_built(error), packages=error.packages)
-        built = Turn(attempt, draft, Verdict(), environment.image, spec.packages, environment.lock)
+            return Turn(attempt, draft, not_built(error), packages=error.packages)
+        built = Turn(attempt, draft, Verdict(), environment.image, needs.spec.packages, environment.lock)
         if draft.tests is None:
-            passed = Check(name="the code is valid and its environment is built", passed=True)
-            return dataclasses.replace(built, verdict=Verdict(checks=(passed,)))
+            passed = Check(name="its environment is built", passed=True)
+            return dataclasses.replace(built, verdict=Verdict(checks=(static, passed)))
         try:
-            tools = await self._build(self._tools_spec(draft), attempt)
+            tools = await self.workshop.build(self.workshop.for_tests(draft), attempt)
         except EnvironmentBuildError as error:
-            if not error.packages:
-                raise
-            return dataclasses.replace(built, verdict=_tests_not_built(error))
+            return dataclasses.replace(built, verdict=tests_not_built(error))
         subject = Subject(
             code=draft.solution.code,
             tests=draft.tests,
@@ -158,7 +146,8 @@ class Desk:
             environment=environment,
         )
         verdict = await check(subject, self._bench(tools, attempt), proof=draft.proof)
-        if verdict.failure and (failure := self._without_apt(verdict.failure, draft.solution)):
+        if verdict.failure:
+            failure = lacking_a_library(verdict.failure, draft.solution, self.workshop.executor.runtime)
             verdict = verdict.model_copy(update={"failure": failure})
         return dataclasses.replace(built, verdict=verdict)
 
@@ -233,7 +222,7 @@ class Desk:
         except UNUSABLE:
             return _NO_CODE  # the static checks say so, and it is asked for again as a repair
         with contextlib.suppress(EnvironmentBuildError):  # it shows again when the draft is judged
-            self.warm_up(self._spec(Draft(plan, solution))[0])
+            self.workshop.warm_up(self.workshop.for_solution(Draft(plan, solution)))
         return solution
 
     async def _write_tests(self, draft: Draft, problem: str | None) -> Draft:
@@ -274,76 +263,9 @@ class Desk:
                 files[name] = await asyncio.to_thread(pin_text, text, f"{name}.txt")
         return files
 
-    def _spec(self, draft: Draft) -> tuple[EnvironmentSpec, tuple[str, ...]]:
-        """What a draft needs, and those of its distributions whose names are guesses."""
-        solution = draft.solution
-        found = detect(solution.code, solution.packages, [*(self.settings.base_packages or []), *draft.added_packages])
-        system = {*solution.system_packages, *draft.added_system_packages}
-        if not self.executor.runtime.installs_system_packages:
-            # Most code runs without what a model lists here; if it does not, the run says what is missing.
-            system = set()
-        return environment_spec(self.python, found.packages, system), found.guessed
-
-    def _planned_spec(self, plan: CodePlan) -> EnvironmentSpec:
-        # There is no code yet to hold the model's names against.
-        return environment_spec(self.python, [*(self.settings.base_packages or []), *well_known(plan.packages)])
-
-    def _tools_spec(self, draft: Draft | None = None) -> EnvironmentSpec:
-        if draft is None:
-            return environment_spec(self.python, TOOLS)
-        base = [*TOOLS, *draft.added_test_packages]
-        return environment_spec(self.python, detect_packages(draft.tests or "", draft.test_packages, base))
-
-    async def _build(self, spec: EnvironmentSpec, attempt: int, guessed: Sequence[str] = ()) -> Environment:
-        self.emit(StepStarted(attempt=attempt, step="environment"))
-        environment = await self.executor.build(spec, guessed=guessed)
-        self.emit(
-            EnvironmentReady(
-                attempt=attempt, image=environment.image, packages=spec.packages, seconds=environment.seconds
-            )
-        )
-        return environment
-
-    def warm_up_tools(self) -> None:
-        """Build what the tests will need, while the model plans."""
-        if not self.settings.skip_tests:
-            self.warm_up(self._tools_spec())
-
-    def warm_up(self, *specs: EnvironmentSpec) -> None:
-        """Build environments behind the model's back; a failure shows when the environment is really needed."""
-        for spec in specs:
-            task = asyncio.ensure_future(self._quietly(spec))
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
-
-    async def _quietly(self, spec: EnvironmentSpec) -> None:
-        with contextlib.suppress(CodegenError):
-            await self.executor.build(spec)
-
-    async def close(self) -> None:
-        """End what still builds; what is half-built is not kept."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-
-    def _without_apt(self, failure: Failure, solution: CodeSolution) -> Failure | None:
-        """What a missing shared library means on this runtime; None where nothing of the kind is missing."""
-        runtime = self.executor.runtime
-        if failure.error_type != "environment" or failure.packages:
-            return None
-        if runtime.installs_system_packages:
-            # What the code asked for is there: which Debian package brings the rest takes judgement.
-            return failure.model_copy(update={"error_type": None})
-        wanted = f" ({', '.join(solution.system_packages)})" if solution.system_packages else ""
-        told = (
-            f"{failure.message}\nDebian packages{wanted} can't be installed in the sandbox {runtime.name!r}: use "
-            "Python packages that bring all they need. With AutoCoderAgent(sandbox='docker') they can."
-        )
-        return failure.model_copy(update={"error_type": "logic", "message": told, "final": True})
-
     def _bench(self, tools: Environment, attempt: int) -> Bench:
         return Bench(
-            executor=self.executor,
+            executor=self.workshop.executor,
             tools=tools,
             limits=self.limits,
             env=self.env,
@@ -352,26 +274,3 @@ class Desk:
             on_event=self.emit,
             attempt=attempt,
         )
-
-
-def _not_valid(findings: Sequence[str]) -> Verdict:
-    message = "The code breaks the script's contract:\n" + "\n".join(f"- {finding}" for finding in findings)
-    check = Check(name="the code keeps the script's contract", passed=False, detail="; ".join(findings))
-    return Verdict(
-        checks=(check,), failure=Failure(stage="static", message=message, signature=message, error_type="logic")
-    )
-
-
-def _tests_not_built(error: EnvironmentBuildError) -> Verdict:
-    message = f"The environment of the tests can't be built: {error}\nImport nothing but what there is."
-    signature = f"tests' environment: {', '.join(error.packages)}"
-    return Verdict(failure=Failure(stage="tests", message=message, signature=signature, error_type="test_error"))
-
-
-def _not_built(error: EnvironmentBuildError) -> Verdict:
-    message = f"The environment can't be built: {error}\nUse other packages, or do without."
-    check = Check(name="the environment builds", passed=False, detail=str(error))
-    signature = f"environment: {', '.join(error.packages)}"
-    return Verdict(
-        checks=(check,), failure=Failure(stage="environment", message=message, signature=signature, error_type="logic")
-    )

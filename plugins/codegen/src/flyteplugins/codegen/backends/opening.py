@@ -15,6 +15,7 @@ from flyte.io import File
 
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.messages import Messages
+from flyteplugins.codegen.backends.workshop import Workshop
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.errors import InvalidRequestError, SandboxUnavailableError
 from flyteplugins.codegen.core.events import AttemptFinished, Event, Note, StepStarted
@@ -83,22 +84,18 @@ async def open_desk(settings: Settings, asked: Asked) -> Desk:
     emit(StepStarted(0, "profile"))
     request = await _take_in(asked, contract)
     budget = Budget(settings.max_calls, settings.max_tokens_total, settings.max_seconds)
+    executor = Executor(
+        runtime, cache=settings.cache, retries=settings.sandbox_retries, name=settings.name, secrets=secrets
+    )
     return Desk(
         request=request,
         settings=settings,
         messages=await _messages_for(request, settings),
         model=Model(provider, budget, Transcript(_transcript_path(settings.name)), emit),
-        executor=Executor(
-            runtime,
-            cache=settings.cache,
-            retries=settings.sandbox_retries,
-            name=settings.name,
-            secrets=secrets,
-        ),
+        workshop=Workshop(executor, python, tuple(settings.base_packages or ()), emit),
         isolation=isolation,
         limits=limits_of(settings.resources, settings.timeout or CHECK_SECONDS),
         env=dict(settings.env_vars or {}),
-        python=python,
         store=home() / "files",
         emit=emit,
         started=started,

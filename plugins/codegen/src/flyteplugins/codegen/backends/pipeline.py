@@ -25,7 +25,8 @@ async def generate(desk: Desk) -> CodeGenEvalResult:
         CodegenError: The model failed before it answered once, so there is nothing to hand back.
     """
     turns: list[Turn] = []
-    desk.warm_up_tools()
+    if not desk.settings.skip_tests:
+        desk.workshop.warm_up(desk.workshop.for_tests())
     try:
         reason = await desk.in_time(_attempts(desk, turns))
     except (ModelError, BudgetExceededError, InfrastructureError) as error:

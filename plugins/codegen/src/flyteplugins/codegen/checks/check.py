@@ -11,12 +11,13 @@ from flyteplugins.codegen.checks.static import static_findings
 from flyteplugins.codegen.checks.subject import Bench, Subject
 from flyteplugins.codegen.checks.suite import run_suite
 from flyteplugins.codegen.checks.text import shortened
+from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.events import CheckFinished
 from flyteplugins.codegen.core.verdict import Check, Failure, SuiteProof, Verdict
 from flyteplugins.codegen.data.cut import cut
 from flyteplugins.codegen.tasks.records import Execution
 
-__all__ = ["Bench", "Subject", "check"]
+__all__ = ["Bench", "Subject", "check", "check_rules"]
 
 
 async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = None) -> Verdict:
@@ -33,7 +34,7 @@ async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = No
     Raises:
         InfrastructureError: The sandbox or this machine failed; that says nothing about the draft.
     """
-    static, failure = _check_rules(subject)
+    static, failure = check_rules(subject.code, subject.contract)
     _tell(bench, "static", failure, static.detail)
     if failure:
         return Verdict(checks=(static,), failure=failure)
@@ -59,8 +60,17 @@ async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = No
     return Verdict(checks=checks, suite=suite.run, proof=proof, failure=failure, output=output)
 
 
-def _check_rules(subject: Subject) -> tuple[Check, Failure | None]:
-    findings = static_findings(subject.code, subject.contract)
+def check_rules(code: str, contract: Contract) -> tuple[Check, Failure | None]:
+    """Check a script against its contract without running it.
+
+    Args:
+        code: The script.
+        contract: What it takes and gives.
+
+    Returns:
+        The check, and the failure if it does not hold.
+    """
+    findings = static_findings(code, contract)
     name = "the code keeps the script's contract"
     if not findings:
         return Check(name=name, passed=True), None

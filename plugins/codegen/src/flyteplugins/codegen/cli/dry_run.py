@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from flyteplugins.codegen import AutoCoderAgent
 from flyteplugins.codegen.backends.answers import CodeAnswer, PlanAnswer, TestsAnswer
-from flyteplugins.codegen.backends.desk import TOOLS
 from flyteplugins.codegen.backends.opening import Asked, preview
+from flyteplugins.codegen.backends.workshop import TOOLS
 from flyteplugins.codegen.cli.console import Screen
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.answer import schema_of, strict_schema

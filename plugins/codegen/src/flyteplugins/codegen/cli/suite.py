@@ -8,7 +8,7 @@ from typing import Any
 import flyte
 
 from flyteplugins.codegen import CodeGenEvalResult
-from flyteplugins.codegen.backends.desk import TOOLS
+from flyteplugins.codegen.backends.workshop import TOOLS
 from flyteplugins.codegen.checks.subject import Bench, Subject
 from flyteplugins.codegen.checks.suite import run_suite
 from flyteplugins.codegen.core.errors import InvalidRequestError
