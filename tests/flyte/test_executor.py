@@ -338,6 +338,12 @@ async def test_no_secret_is_written_down_or_printed(
     work = program(environment, "import os; print('token', os.environ['TOKEN'])")
     execution = await Executor(runtime, secrets={"TOKEN": "hunter2-hunter2"}).execute(work)
     assert execution.stdout.strip() == "token <secret TOKEN>"
+    slow = program(environment, "import os, time; print(os.environ['TOKEN'], flush=True); time.sleep(60)")
+    with pytest.raises(JobTimedOutError) as caught:
+        await Executor(runtime, secrets={"TOKEN": "hunter2-hunter2"}).execute(
+            dataclasses.replace(slow, limits=Limits(seconds=1))
+        )
+    assert caught.value.stdout.strip() == "<secret TOKEN>"
     written = b"".join(
         path.read_bytes()
         for folder in (codegen_home, tmp_path / "home")

@@ -29,7 +29,8 @@ def given(value: str, kind: str) -> str:
 def taken(text: str, kind: str) -> str:
     """An output as Flyte reads it."""
     if kind == "datetime":
-        moment = datetime.datetime.fromisoformat(text.strip())
+        # Python 3.10 does not read a final `Z`.
+        moment = datetime.datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text.strip()))
         return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).isoformat()
     if kind == "timedelta":
         match = re.fullmatch(r"(?:(-?\d+) days?(?:, )?)?(?:(\d+):(\d+):(\d+(?:\.\d+)?))?", text.strip())

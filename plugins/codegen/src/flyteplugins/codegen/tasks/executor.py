@@ -19,7 +19,7 @@ from flyte.io import File
 
 from flyteplugins.codegen.core.contract import INPUT_ROOT
 from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
-from flyteplugins.codegen.core.errors import OutputTooLargeError
+from flyteplugins.codegen.core.errors import JobError, OutputTooLargeError
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Python, Runtime
 from flyteplugins.codegen.tasks import records
@@ -251,6 +251,10 @@ async def _run(runtime: Runtime, work: Work, files: Mapping[str, File]) -> Execu
             peak_memory_bytes=outcome.peak_memory_bytes,
             outputs=await asyncio.to_thread(_collect, outputs, work),
         )
+    except JobError as error:
+        error.args = tuple(redact(str(told), work.secrets) for told in error.args)
+        error.stdout, error.stderr = redact(error.stdout, work.secrets), redact(error.stderr, work.secrets)
+        raise
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 

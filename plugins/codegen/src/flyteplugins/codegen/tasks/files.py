@@ -32,7 +32,7 @@ def pin(source: Path, name: str | None = None, *, move: bool = False) -> File:
     """
     name = name or source.name
     root = home() / "files"
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)  # other users of the machine have no business in the data
     # Copy first and hash the copy: a source that somebody writes to meanwhile can't end up under a wrong hash.
     folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=root))
     try:

@@ -115,7 +115,7 @@ def save(key: str, epoch: str, execution: Execution) -> None:
         "outputs": {path: _entry(file) for path, file in execution.outputs.items()},
     }
     path = _path(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     half_written = path.with_suffix(f".{epoch}")
     half_written.write_text(json.dumps(document), encoding="utf-8")
     half_written.replace(path)

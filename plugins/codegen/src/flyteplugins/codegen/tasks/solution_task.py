@@ -23,7 +23,7 @@ from flyte.models import NativeInterface
 
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, VALUE_TYPES, Contract
 from flyteplugins.codegen.core.environment import Lock
-from flyteplugins.codegen.core.errors import CodegenError, InfrastructureError, InvalidInputError
+from flyteplugins.codegen.core.errors import CodegenError, InvalidInputError
 from flyteplugins.codegen.core.settings import CACHE_MODES
 from flyteplugins.codegen.core.sync import BoundTwoFaced
 from flyteplugins.codegen.sandbox.select import choose
@@ -32,6 +32,7 @@ from flyteplugins.codegen.tasks.limits import limits_of
 from flyteplugins.codegen.tasks.local_run import in_run
 from flyteplugins.codegen.tasks.secrets import read
 from flyteplugins.codegen.tasks.solution import Value, bind, outputs_of, program
+from flyteplugins.codegen.tasks.step import may_pass
 
 _CHANGEABLE: Final = ("resources", "retries", "timeout", "env_vars", "secrets", "cache", "short_name")
 
@@ -182,8 +183,8 @@ class SolutionTask(ContainerTask):
         except CodegenError as error:
             # Crossing Flyte it would lose its type and its attributes.
             self.failure = error
-            if isinstance(error, InfrastructureError):
-                raise  # may pass: Flyte tries again as often as it was told to
+            if may_pass(error):
+                raise  # Flyte tries again as often as it was told to
             raise NonRecoverableError(str(error)) from None  # Flyte logs it; once is enough
         return outputs
 
@@ -214,7 +215,8 @@ class SolutionTask(ContainerTask):
         plan = self.plan
         bound = await bind(plan.contract, plan.defaults, values)
         runtime, _ = await choose(plan.sandbox, system_packages=bool(plan.lock.system_packages))
-        executor = Executor(runtime, cache=plan.cache, retries=plan.retries, name=self.name, secrets=read(plan.secrets))
+        # No retries in here: this task as a whole is what Flyte tries again.
+        executor = Executor(runtime, cache=plan.cache, name=self.name, secrets=read(plan.secrets))
         environment = await executor.restore(plan.lock)
         argv, files = program(plan.contract, environment.image, bound, plan.code)
         execution = await executor.execute(

@@ -67,7 +67,7 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
             self._value = await self._body()
         except Exception as error:
             self._failure = error
-            if _worth_a_retry(error):
+            if may_pass(error):
                 raise
             return self._show_failure(error) if self._show_failure else ()
         return self._show(self._value) if self._show else ()
@@ -105,6 +105,7 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         await flyte.with_runcontext(mode="local").run.aio(self, **self._inputs)
 
 
-def _worth_a_retry(error: Exception) -> bool:
+def may_pass(error: Exception) -> bool:
+    """Whether a failure is worth another try."""
     # A build fails for a reason that stays; whatever passes by itself was tried again below already.
     return isinstance(error, InfrastructureError) and not isinstance(error, EnvironmentBuildError)
