@@ -118,3 +118,22 @@ def test_the_saved_generation_of_the_demo_runs_again_from_its_folder(
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / f"{OUTPUT}.parquet").read_bytes() == (out / f"{OUTPUT}.parquet").read_bytes()
+
+
+def test_where_nothing_isolates_the_demo_alone_goes_on_and_says_so(
+    first: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    # A user namespace in which no other can be made, and no Docker engine.
+    without = ("unshare", "-r", "sh", "-c", 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"', "sh")
+    if not shutil.which("unshare") or subprocess.run([*without, "true"], check=False).returncode:
+        pytest.skip("no user namespace can be made here, so that none can be forbidden")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", f"unix://{tmp_path / 'none'}")
+        done, _ = demo(first[0], tmp_path / "open", before=without)
+        asked, _ = demo(first[0], tmp_path / "asked", "--sandbox=bubblewrap", before=without)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NOTHING ISOLATES CODE HERE" in done.stdout
+    assert "Isolation         process, as asked for (plain processes of this user, no isolation)" in done.stdout
+    assert (tmp_path / "open" / f"{OUTPUT}.parquet").is_file()
+    assert asked.returncode == 2
+    assert "bubblewrap" in asked.stderr

@@ -112,9 +112,18 @@ def test_a_check_that_was_not_announced_began_when_the_one_before_it_ended() -> 
     assert row.seconds == 4.5
 
 
-def test_a_step_that_says_nothing_of_its_end_ends_with_the_attempt() -> None:
+def test_a_step_that_never_said_that_it_is_done_did_not_finish() -> None:
     progress = Progress()
-    progress.take(StepStarted(1, "mutants"), 1.0)
-    rows = progress.take(AttemptFinished(1, True, None, ""), 3.5)
-    assert [(row.step, row.seconds) for row in rows] == [("mutants", 2.5), ("attempt", None)]
+    progress.take(StepStarted(1, "environment"), 1.0)
+    rows = progress.take(AttemptFinished(1, False, "logic", "no such package"), 3.5)
+    assert [(row.step, row.seconds, row.passed) for row in rows] == [
+        ("environment", 2.5, False),
+        ("attempt", None, False),
+    ]
     assert progress.running == []
+
+
+def test_a_step_that_an_error_ended_is_told_as_unfinished() -> None:
+    told = shown((StepStarted(1, "repair_code"),), terminal=False).splitlines()
+    assert told[-1].split()[:2] == ["1", "repair_code"]
+    assert told[-1].endswith("failed: did not finish")

@@ -102,6 +102,11 @@ def test_the_receipt_of_a_failure_begins_with_the_error_and_names_the_check_that
     )
 
 
+def test_tests_that_never_ran_are_told_as_written() -> None:
+    text = summary(CodeGenEvalResult(success=False, error="no code", receipt=Receipt(tests=3)))
+    assert "Tests             3 written, none ran" in text.splitlines()
+
+
 def test_a_long_error_keeps_its_beginning_and_its_end() -> None:
     error = "\n".join(["The tests failed.", *(f"line {number}" for number in range(500)), "AssertionError: 3 != 4"])
     text = CodeGenEvalResult(success=False, error=error, receipt=Receipt()).summary()

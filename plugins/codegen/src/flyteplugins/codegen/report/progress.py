@@ -105,7 +105,7 @@ class Progress:
         return [Row(event.attempt, "", now, detail=event.message)] if isinstance(event, Note) else []
 
     def end(self, now: float) -> list[Row]:
-        """End the steps that still run and say nothing of their end by themselves.
+        """End the steps that still run: what they belong to is over, and none of them said that it is done.
 
         Args:
             now: When.
@@ -113,7 +113,10 @@ class Progress:
         Returns:
             Their rows.
         """
-        rows = [replace(row, running=False, seconds=now - row.started) for row in self.running]
+        rows = [
+            replace(row, running=False, seconds=now - row.started, passed=False, detail="did not finish")
+            for row in self.running
+        ]
         self.running.clear()
         return rows
 
@@ -128,7 +131,7 @@ class Progress:
 
     def _judged(self, event: AttemptFinished, now: float) -> Row:
         if event.passed:
-            detail = event.reason or "all checks and tests passed"
+            detail = event.reason
         else:
             at_fault = f"{event.error_type}: " if event.error_type else ""
             added = f" (adds {', '.join(event.added_packages)})" if event.added_packages else ""

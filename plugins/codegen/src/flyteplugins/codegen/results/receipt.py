@@ -134,6 +134,9 @@ def _tests(result: CodeGenEvalResult) -> Iterator[str]:
     if not result.receipt.tests:
         yield "none ran"
         return
+    if not result.success and result.exit_code < 0:
+        yield f"{result.receipt.tests} written, none ran"
+        return
     outcome = "" if result.success else f", exit status {result.exit_code}"
     proof = result.receipt.proof
     proved = f", {len(proof.proved)} of them proved able to fail" if proof else ", not proved able to fail"
