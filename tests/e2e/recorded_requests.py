@@ -46,10 +46,7 @@ TYPED_ORDERS = NamedRequest(
     name="monthly-orders-typed",
     prompt=ORDERS.prompt,
     samples={"export": DATA / "orders_typed.csv"},
-    constraints=(
-        "No order may be left out: a line that can't be understood ends the program with an error that shows the line",
-        "total_paid is the sum of paid_amount over all months",
-    ),
+    constraints=("total_paid is the sum of paid_amount over all months",),
     outputs=ORDERS.outputs,
 )
 
