@@ -17,12 +17,12 @@ from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.environment import EnvironmentSpec
 from flyteplugins.codegen.core.events import CheckFinished, Event
 from flyteplugins.codegen.core.paths import HOME_VARIABLE, home
+from flyteplugins.codegen.core.pinned import pin
 from flyteplugins.codegen.core.verdict import Failure, SuiteProof, Verdict
 from flyteplugins.codegen.packages.spec import python_version
 from flyteplugins.codegen.sandbox.contract import Limits
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Environment, Executor
-from flyteplugins.codegen.tasks.files import pin
 
 CONTRACT = Contract(
     inputs={"sales": "File", "threshold": "float"},

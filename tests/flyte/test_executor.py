@@ -25,10 +25,10 @@ from flyteplugins.codegen.core.errors import (
     OutputTooLargeError,
     SandboxFailedError,
 )
+from flyteplugins.codegen.core.pinned import pin
 from flyteplugins.codegen.sandbox.contract import At, Availability, Job, Limits, Outcome, Python, Runtime
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Environment, Executor, Work
-from flyteplugins.codegen.tasks.files import pin
 from flyteplugins.codegen.tasks.local_run import in_run
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -20,6 +20,7 @@ from flyteplugins.codegen.backends.workshop import Workshop, lacking_a_library, 
 from flyteplugins.codegen.checks.check import Bench, Subject, check, check_rules
 from flyteplugins.codegen.core.errors import AnswerCutOffError, EnvironmentBuildError, InvalidAnswerError
 from flyteplugins.codegen.core.events import AttemptFinished, Event
+from flyteplugins.codegen.core.pinned import pin_text
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
@@ -30,7 +31,6 @@ from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.step import A, Message, Step
 from flyteplugins.codegen.sandbox.contract import Limits
 from flyteplugins.codegen.tasks.executor import Environment
-from flyteplugins.codegen.tasks.files import pin_text
 
 T = TypeVar("T")
 

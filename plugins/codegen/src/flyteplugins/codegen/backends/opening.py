@@ -16,6 +16,7 @@ from flyte.io import File
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.messages import Messages
 from flyteplugins.codegen.backends.workshop import Workshop
+from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.errors import InvalidRequestError, SandboxUnavailableError
 from flyteplugins.codegen.core.events import AttemptFinished, Event, Note, StepStarted
@@ -96,7 +97,7 @@ async def open_desk(settings: Settings, asked: Asked) -> Desk:
         isolation=isolation,
         limits=limits_of(settings.resources, settings.timeout or CHECK_SECONDS),
         env=dict(settings.env_vars or {}),
-        store=home() / "files",
+        store=pinned.store(),
         emit=emit,
         started=started,
     )
@@ -139,7 +140,7 @@ async def _take_in(asked: Asked, contract: Contract) -> Request:
         contract=contract,
         schema=asked.schema,
         constraints=tuple(asked.constraints or ()),
-        samples=await take_in(asked.samples, home() / "files"),
+        samples=await take_in(asked.samples, pinned.store()),
         **await _examples(contract, asked.input_examples or {}),
     )
 
@@ -180,7 +181,7 @@ async def _examples(contract: Contract, given: Mapping[str, Any]) -> dict[str, d
         if kind is None or name in contract.samples:
             raise InvalidRequestError(f"input_examples names {name!r}, which is no input without a sample.")
         if kind == "File":
-            files[name] = await take_in_file(value, home() / "files", name)
+            files[name] = await take_in_file(value, pinned.store(), name)
         elif is_scalar_of(value, kind):
             scalars[name] = value
         else:

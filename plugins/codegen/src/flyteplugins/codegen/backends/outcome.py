@@ -150,7 +150,7 @@ def _not_checked(desk: Desk, constraints: Sequence[ConstraintBacking]) -> list[s
         left.append("The code was never run: skip_tests=True.")
     if not desk.request.samples:
         left.append("There was no sample data: the tests saw only data that they made themselves.")
-    if "process" in desk.isolation.split(":")[0]:
+    if not desk.workshop.executor.runtime.isolates:
         left.append("Nothing isolated the code from this machine.")
     return left
 

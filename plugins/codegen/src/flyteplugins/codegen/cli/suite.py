@@ -11,8 +11,8 @@ from flyteplugins.codegen import CodeGenEvalResult
 from flyteplugins.codegen.backends.workshop import TOOLS
 from flyteplugins.codegen.checks.subject import Bench, Subject
 from flyteplugins.codegen.checks.suite import run_suite
+from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.errors import InvalidRequestError
-from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.settings import CHECK_SECONDS
 from flyteplugins.codegen.core.verdict import SuiteRun
 from flyteplugins.codegen.data.cut import cut
@@ -45,7 +45,7 @@ def run_tests(result: CodeGenEvalResult) -> tuple[SuiteRun | None, str | None]:
 async def _run(result: CodeGenEvalResult) -> tuple[SuiteRun | None, str | None]:
     if result.solution is None or not result.tests or result.lock is None:
         raise InvalidRequestError("This generation has no tests that could be run.")
-    defaults, store = result.defaults, home() / "files"
+    defaults, store = result.defaults, pinned.store()
     runtime, _ = await choose(defaults.sandbox)
     executor = Executor(runtime, cache="disable", name=defaults.name, secrets=read(defaults.secrets))
     tools = environment_spec(result.lock.python, detect_packages(result.tests, (), TOOLS))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from flyte.io import File
 
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
+from flyteplugins.codegen.core.pinned import pin
 from flyteplugins.codegen.data.tables import Layout, UnreadableTableError, batches, csv_batches, lay_out
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_CHUNK_BYTES = 1 << 20
 
 
 async def take_in(samples: Mapping[str, File | pd.DataFrame | str | Path] | None, store: Path) -> dict[str, File]:
@@ -150,38 +147,9 @@ def _store_path(path: Path, file_name: str, store: Path, label: str) -> File:
     path = path.expanduser()
     _check_path(path, label)
     try:
-        stored = store / _digest(path) / file_name
-        if not (stored.is_file() and stored.stat().st_size == path.stat().st_size):
-            stored = _copy(path, file_name, store)
+        return pin(path, file_name, into=store)
     except OSError as error:
         raise InvalidInputError(f"{label}: {path} can't be read: {error.strerror}. Check its permissions.") from error
-    return File(path=str(stored), name=file_name, hash=stored.parent.name)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as source:
-        while chunk := source.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _copy(path: Path, file_name: str, store: Path) -> Path:
-    """Copy a file into the store under the hash of what was copied: the source may change meanwhile."""
-    digest = hashlib.sha256()
-    handle, temporary = tempfile.mkstemp(dir=_folder(store), prefix=".in-")
-    try:
-        with os.fdopen(handle, "wb") as target, path.open("rb") as source:
-            while chunk := source.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                target.write(chunk)
-        Path(temporary).chmod(0o444)
-        stored = store / digest.hexdigest() / file_name
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        Path(temporary).replace(stored)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return stored
 
 
 def _folder(store: Path) -> Path:

@@ -21,9 +21,9 @@ from flyteplugins.codegen.core.contract import INPUT_ROOT
 from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
 from flyteplugins.codegen.core.errors import JobError, OutputTooLargeError
 from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.core.pinned import is_pinned, pin, pin_text
 from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Python, Runtime
 from flyteplugins.codegen.tasks import records
-from flyteplugins.codegen.tasks.files import is_pinned, pin, pin_text
 from flyteplugins.codegen.tasks.records import Execution
 from flyteplugins.codegen.tasks.secrets import fingerprint, redact
 from flyteplugins.codegen.tasks.step import Step

@@ -13,7 +13,7 @@ from flyte.io import File
 
 from flyteplugins.codegen.core.files import file_lock
 from flyteplugins.codegen.core.paths import home
-from flyteplugins.codegen.tasks.files import is_intact
+from flyteplugins.codegen.core.pinned import is_intact
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from flyte.io import File
 
+from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, Contract
 from flyteplugins.codegen.core.errors import InvalidInputError, OutputInvalidError, SolutionFailedError
-from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.core.pinned import is_pinned
 from flyteplugins.codegen.core.values import Scalar, format_scalar, is_scalar_of, parse_scalar
 from flyteplugins.codegen.data.samples import take_in_file
 from flyteplugins.codegen.sandbox.contract import Argument, At, Python
-from flyteplugins.codegen.tasks.files import is_pinned
 from flyteplugins.codegen.tasks.records import Execution
 
 # No input's name begins with an underscore, so nothing of ours meets a file of the user's.
@@ -182,7 +182,7 @@ async def _pinned(name: str, file: Any) -> File:
     # What lies in our store can't have changed: large samples are not read again for each run.
     if isinstance(file, File) and is_pinned(file):
         return file
-    return await take_in_file(file, home() / "files", name)
+    return await take_in_file(file, pinned.store(), name)
 
 
 def _is_passable(text: str) -> bool:

@@ -1,6 +1,7 @@
 """The store of files by content: what goes in never changes, so that a path into it stands for its bytes.
 
-`files/<sha256>/<name>` under the state folder. The name is kept because programs look at extensions.
+`<store>/<sha256>/<name>`; the store is `files/` under the state folder unless another is named. The name is kept
+because programs look at extensions. Everything here blocks: call it in a thread.
 """
 
 from __future__ import annotations
@@ -19,38 +20,46 @@ _READ_ONLY: Final = 0o444
 _CHUNK: Final = 1 << 20
 
 
-def pin(source: Path, name: str | None = None, *, move: bool = False) -> File:
-    """Put a file into the store. Blocks; call it in a thread.
+def store() -> Path:
+    """The folder of the pinned files; it need not exist yet."""
+    return home() / "files"
+
+
+def pin(source: Path, name: str | None = None, *, into: Path | None = None, move: bool = False) -> File:
+    """Put a file into the store.
 
     Args:
         source: A regular file.
         name: Its name in the store; the source's if None.
+        into: The store; `store()` if None.
         move: Whether the source may be taken away.
 
     Returns:
         The file in the store, with its hex SHA-256 as hash.
     """
-    name = name or source.name
-    root = home() / "files"
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)  # other users of the machine have no business in the data
-    # Copy first and hash the copy: a source that somebody writes to meanwhile can't end up under a wrong hash.
+    name, root = name or source.name, into or store()
+    digest = sha256(source)
+    target = root / digest / name
+    if _stands(target, source.stat().st_size):
+        return File(path=str(target), name=name, hash=digest)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=root))
     try:
         copy = folder / "content"
         _take(source, copy, move=move)
         copy.chmod(_READ_ONLY)
+        # Of the copy: a source that somebody writes to meanwhile can't end up under a wrong hash.
         digest = sha256(copy)
         target = root / digest / name
-        if not is_intact(target, digest):
-            target.parent.mkdir(exist_ok=True)
-            copy.replace(target)
+        target.parent.mkdir(exist_ok=True)
+        copy.replace(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return File(path=str(target), name=name, hash=digest)
 
 
 def pin_text(text: str, name: str) -> File:
-    """Put a text into the store as a file, in UTF-8. Blocks; call it in a thread.
+    """Put a text into the store as a file, in UTF-8.
 
     Args:
         text: The content.
@@ -61,8 +70,8 @@ def pin_text(text: str, name: str) -> File:
     """
     content = text.encode()
     digest = hashlib.sha256(content).hexdigest()
-    target = home() / "files" / digest / name
-    if is_intact(target, digest):
+    target = store() / digest / name
+    if _stands(target, len(content)):
         return File(path=str(target), name=name, hash=digest)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / name
@@ -73,21 +82,26 @@ def pin_text(text: str, name: str) -> File:
 def is_pinned(file: File) -> bool:
     """Whether `file` lies in the store under the hash that it claims."""
     path = Path(file.path)
-    return bool(file.hash) and path.parent == home() / "files" / str(file.hash) and path.is_file()
+    return bool(file.hash) and path.parent == store() / str(file.hash) and path.is_file()
 
 
 def is_intact(path: Path, digest: str) -> bool:
-    """Whether `path` is a file with this hex SHA-256. Blocks; call it in a thread."""
+    """Whether `path` is a file with this hex SHA-256."""
     return path.is_file() and sha256(path) == digest
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's content. Blocks; call it in a thread."""
+    """Hex SHA-256 of a file's content."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _stands(target: Path, size: int) -> bool:
+    # Files in the store are read-only and come by a rename: one of the right size is the whole one.
+    return target.is_file() and target.stat().st_size == size
 
 
 def _take(source: Path, target: Path, *, move: bool) -> None:
