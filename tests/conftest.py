@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
 import re
 import sys
@@ -18,6 +20,22 @@ _SCRUBBED = re.compile(
     r"(API_KEY|API_TOKEN|AUTH_TOKEN|ACCESS_KEY|ACCESS_KEY_ID)\Z"
     r"|\A(OPENAI|ANTHROPIC|AZURE|GEMINI|OLLAMA|OPENROUTER|LITELLM)_"
 )
+
+
+@functools.cache
+def _why_nothing_isolates() -> str:
+    """What each runtime says, where none that isolates works here; empty where one does."""
+    from flyteplugins.codegen.sandbox.select import survey
+
+    found = [one for one in asyncio.run(survey()) if one.isolates]
+    return "" if any(one.available for one in found) else "; ".join(f"{one.name}: {one.reason}" for one in found)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a sandbox that isolates where there is none."""
+    if item.get_closest_marker("isolation") and (reason := _why_nothing_isolates()):
+        pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)

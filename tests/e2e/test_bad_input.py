@@ -66,6 +66,7 @@ def test_a_name_that_stands_in_samples_and_inputs(endpoint: Endpoint, sales: Pat
     assert "both" in message
 
 
+@pytest.mark.isolation
 def test_a_sample_that_cannot_be_used(endpoint: Endpoint, tmp_path: Path) -> None:
     empty = tmp_path / "empty.csv"
     empty.touch()
@@ -89,6 +90,7 @@ def test_a_sample_that_may_not_be_read(endpoint: Endpoint, sales: Path) -> None:
     assert "'sales'" in refused(endpoint, samples={"sales": File(path=str(sales))})
 
 
+@pytest.mark.isolation
 def test_a_key_that_is_not_there_is_named_and_no_value_is_shown(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_key_that_is_not_there_is_named_and_no_value_is_shown(
     assert endpoint.requests == []
 
 
+@pytest.mark.isolation
 def test_a_secret_that_is_not_there_is_named(endpoint: Endpoint) -> None:
     secret = flyte.Secret(key="warehouse", as_env_var="WAREHOUSE_TOKEN")
     assert "WAREHOUSE_TOKEN" in refused(endpoint, {"secrets": [secret]})
@@ -130,6 +133,7 @@ def test_a_backend_that_is_not_built_yet_says_so(endpoint: Endpoint) -> None:
     assert "not built yet" in refused(endpoint, {"backend": "claude"})
 
 
+@pytest.mark.isolation
 def test_a_python_that_the_runtime_does_not_have(endpoint: Endpoint) -> None:
     with pytest.raises(SandboxUnavailableError, match=r"3\.2"):
         AutoCoderAgent(
@@ -143,6 +147,7 @@ def test_constraints_that_are_no_list_of_texts(endpoint: Endpoint) -> None:
     assert "constraints" in refused(endpoint, constraints=["fine", 3])
 
 
+@pytest.mark.isolation
 def test_examples_for_inputs_that_are_none(endpoint: Endpoint, sales: Path) -> None:
     assert "'cut'" in refused(endpoint, inputs={"threshold": float}, input_examples={"cut": 1.0})
     assert "'threshold'" in refused(endpoint, inputs={"threshold": float}, input_examples={"threshold": "high"})

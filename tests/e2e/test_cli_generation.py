@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from endpoint import Endpoint
 
+pytestmark = pytest.mark.isolation
+
 CODEGEN = Path(sys.executable).with_name("codegen")
 
 CODE = '''"""Count the sales over a threshold."""

@@ -12,6 +12,8 @@ from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import ModelRefusedError
 from flyteplugins.codegen.core.events import AttemptFinished, Event
 
+pytestmark = pytest.mark.isolation
+
 PLAN = {"description": "Add up the amounts.", "approach": "Read the CSV, skip no row, sum `amount`.", "packages": []}
 
 CODE = """

@@ -68,6 +68,7 @@ def test_the_data_is_what_its_script_makes() -> None:
     assert differences() == []
 
 
+@pytest.mark.isolation
 @pytest.mark.parametrize(
     ("request_", "right"),
     [

@@ -31,6 +31,8 @@ from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Environment, Executor, Work
 from flyteplugins.codegen.tasks.local_run import in_run
 
+pytestmark = pytest.mark.isolation
+
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 STAMP = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'stamp').write_text(str(time.time_ns()))"

@@ -20,6 +20,8 @@ from handmade import TOTAL
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import SolutionFailedError
 
+pytestmark = pytest.mark.isolation
+
 PLAN = {"description": "Add up the amounts.", "approach": "Read the CSV, sum `amount`.", "packages": []}
 TESTS = """
 def test_amounts_are_added(run_solution, tmp_path):

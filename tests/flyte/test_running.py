@@ -29,6 +29,8 @@ from flyteplugins.codegen.core.errors import (
     SolutionFailedError,
 )
 
+pytestmark = pytest.mark.isolation
+
 env = flyte.TaskEnvironment(name="tests-of-running")
 
 LOADS = (

@@ -20,6 +20,8 @@ from handmade import TOTAL, TYPES, made_result
 from flyteplugins.codegen import CodeGenEvalResult
 from flyteplugins.codegen.core.errors import InvalidInputError
 
+pytestmark = pytest.mark.isolation
+
 env = flyte.TaskEnvironment(name="tests-of-tasks-in-flyte")
 
 SLEEPS = "import time\n\ndef main():\n    time.sleep(300)\n\nif __name__ == '__main__':\n    main()\n"
