@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that any test can import th
 
 from endpoint import Endpoint
 
+ROOT = Path(__file__).parents[1]
+
 _SCRUBBED = re.compile(
     r"(API_KEY|API_TOKEN|AUTH_TOKEN|ACCESS_KEY|ACCESS_KEY_ID)\Z"
     r"|\A(OPENAI|ANTHROPIC|AZURE|GEMINI|OLLAMA|OPENROUTER|LITELLM)_"
@@ -47,9 +49,23 @@ def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DO_NOT_TRACK", "1")
 
 
+@pytest.fixture(autouse=True)
+def fresh_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state folder of each test's own, so that nothing is served from another test or another day.
+
+    Environments and locks alone are shared, under `.work`: they are kept by content and verified at each use.
+    """
+    home = tmp_path_factory.mktemp("home")
+    for name in ("environments", "locks"):
+        shared = ROOT / ".work" / "tests" / name
+        shared.mkdir(parents=True, exist_ok=True)
+        (home / name).symlink_to(shared, target_is_directory=True)
+    monkeypatch.setenv("FLYTEPLUGINS_CODEGEN_HOME", str(home))
+
+
 @pytest.fixture
 def codegen_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of this test's own."""
+    """A state folder of this test's own, with nothing in it."""
     home = tmp_path / "codegen-home"
     monkeypatch.setenv("FLYTEPLUGINS_CODEGEN_HOME", str(home))
     return home

@@ -27,6 +27,7 @@ def main():
     with open(args.sales, newline="") as stream:
         amounts = [float(row["amount"]) for row in csv.DictReader(stream)]
     outputs = Path(args.outputs)
+    outputs.mkdir(parents=True, exist_ok=True)
     (outputs / "total").write_text(str(sum(amounts)))
     (outputs / "rows").write_text(str(len(amounts)))
 

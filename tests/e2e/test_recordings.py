@@ -79,7 +79,7 @@ def test_the_data_is_what_its_script_makes() -> None:
     ],
 )
 def test_a_recorded_generation_replays_to_a_result_that_is_right(
-    request_: NamedRequest, right: Callable[[tuple[Any, ...]], None], codegen_home: Path
+    request_: NamedRequest, right: Callable[[tuple[Any, ...]], None]
 ) -> None:
     recording = RECORDINGS / f"{request_.name}.jsonl"
     if not recording.is_file():

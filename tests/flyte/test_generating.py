@@ -19,6 +19,7 @@ from handmade import TOTAL
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import SolutionFailedError
+from flyteplugins.codegen.core.paths import home
 
 pytestmark = pytest.mark.isolation
 
@@ -132,7 +133,8 @@ async def test_two_agents_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytes
         assert "key-of-agent" not in first.model_dump_json() + second.model_dump_json()
 
 
-def test_the_second_time_nothing_is_built_or_run(agent: AutoCoderAgent, sales: File, codegen_home: Path) -> None:
+def test_the_second_time_nothing_is_built_or_run(agent: AutoCoderAgent, sales: File) -> None:
+    codegen_home = home()
     started = time.monotonic()
     assert agent.generate(**asked(sales)).success
     first = time.monotonic() - started

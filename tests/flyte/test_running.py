@@ -57,7 +57,7 @@ def sales(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def total(codegen_home: Path, sales: Path) -> CodeGenEvalResult:
+async def total(sales: Path) -> CodeGenEvalResult:
     return await made_result(
         TOTAL, outputs={"total": float, "rows": int}, samples={"sales": File(path=str(sales))}, name="total"
     )
@@ -108,7 +108,7 @@ def test_inside_a_task(total: CodeGenEvalResult, task: Any) -> None:
     assert tuple(run.outputs()) == (3.5, 2)
 
 
-def test_a_result_goes_from_one_task_to_another(codegen_home: Path, sales: Path) -> None:
+def test_a_result_goes_from_one_task_to_another(sales: Path) -> None:
     run = flyte.with_runcontext(mode="local").run(hands_on, File(path=str(sales)))
     assert tuple(run.outputs()) == (3.5, 2)
 
@@ -144,7 +144,7 @@ def test_a_changed_file_at_the_same_path_is_another_input(total: CodeGenEvalResu
     assert total.run(sales=File(path=str(sales))) == (40.0, 1)
 
 
-async def test_two_results_with_samples_of_one_name_do_not_meet(codegen_home: Path, tmp_path: Path) -> None:
+async def test_two_results_with_samples_of_one_name_do_not_meet(tmp_path: Path) -> None:
     results = []
     for factor in (1, 10):
         path = tmp_path / str(factor) / "sales.csv"
@@ -157,7 +157,7 @@ async def test_two_results_with_samples_of_one_name_do_not_meet(codegen_home: Pa
     assert runs == [(1.0, 1), (100.0, 1)] * 3
 
 
-async def test_every_type_arrives_and_comes_back_unchanged(codegen_home: Path) -> None:
+async def test_every_type_arrives_and_comes_back_unchanged() -> None:
     result = await types()
     values = {
         "s": "O'; id > x; echo '\n$(whoami) `id` \"--outputs\" {{.inputs.i}} ü\t ",
@@ -172,14 +172,14 @@ async def test_every_type_arrives_and_comes_back_unchanged(codegen_home: Path) -
     assert (await result.run.aio(**long))[0] == long["s"]
 
 
-async def test_one_output_is_bare_and_none_is_none(codegen_home: Path) -> None:
+async def test_one_output_is_bare_and_none_is_none() -> None:
     one = await made_result(TYPES, inputs={"i": int}, outputs={"i": int})
     assert await one.run.aio(i=3) == 3
     none = await made_result("def main():\n    print('did it')\n\nif __name__ == '__main__':\n    main()\n")
     assert await none.run.aio() is None
 
 
-async def test_a_file_output_is_a_file(codegen_home: Path, sales: Path) -> None:
+async def test_a_file_output_is_a_file(sales: Path) -> None:
     result = await made_result(
         TYPES, inputs={"report": File}, outputs={"report": File}, samples={"report": File(path=str(sales))}
     )
@@ -189,7 +189,7 @@ async def test_a_file_output_is_a_file(codegen_home: Path, sales: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["name", "timeout", "cache", "retries", "inputs", "resources"])
-async def test_an_input_may_be_called_like_a_parameter(codegen_home: Path, name: str) -> None:
+async def test_an_input_may_be_called_like_a_parameter(name: str) -> None:
     result = await made_result(TYPES, inputs={name: str}, outputs={name: str})
     assert await result.run.aio(inputs={name: "x"}) == "x"
     assert await result.as_task().aio(**{name: "y"}) == "y"
@@ -215,7 +215,7 @@ async def test_bad_inputs_are_named(total: CodeGenEvalResult, tmp_path: Path) ->
 ONE_DAY = datetime.timedelta(days=1)
 
 
-async def test_numbers_of_numpy_are_numbers(codegen_home: Path) -> None:
+async def test_numbers_of_numpy_are_numbers() -> None:
     import numpy as np
 
     result = await made_result(TYPES, inputs={"i": int, "f": float}, outputs={"i": int, "f": float})
@@ -241,7 +241,7 @@ async def test_what_the_program_does_wrong_is_told(total: CodeGenEvalResult, tmp
         await silent.run.aio()
 
 
-async def test_a_time_limit_holds_and_there_is_none_unless_set(codegen_home: Path) -> None:
+async def test_a_time_limit_holds_and_there_is_none_unless_set() -> None:
     slow = await made_result(
         "import time\n\ndef main():\n    print('started', flush=True)\n    time.sleep(60)\n\n"
         "if __name__ == '__main__':\n    main()\n"
@@ -253,9 +253,7 @@ async def test_a_time_limit_holds_and_there_is_none_unless_set(codegen_home: Pat
     assert "started" in caught.value.stdout
 
 
-async def test_variables_and_secrets_reach_the_program_and_nothing_else_does(
-    codegen_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_variables_and_secrets_reach_the_program_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_TOKEN", "t0p-secret")
     monkeypatch.setenv("BYSTANDER", "not yours")
     code = TYPES.replace('getattr(args, "seen")', "repr(sorted(os.environ.items()))").replace("import sys", "import os")
@@ -270,7 +268,7 @@ async def test_variables_and_secrets_reach_the_program_and_nothing_else_does(
         await result.run.aio(secrets=[secret])
 
 
-async def test_cache_modes_mean_what_they_say(codegen_home: Path) -> None:
+async def test_cache_modes_mean_what_they_say() -> None:
     """A program that answers differently each time shows what was served and what ran."""
     code = TYPES.replace('getattr(args, "seen")', "time.time_ns()").replace("import sys", "import time")
     result = await made_result(code, outputs={"seen": int})
@@ -294,7 +292,7 @@ async def test_cache_modes_mean_what_they_say(codegen_home: Path) -> None:
     assert int(elsewhere.stdout) == renewed
 
 
-async def test_work_that_is_asked_for_at_once_is_done_once(codegen_home: Path) -> None:
+async def test_work_that_is_asked_for_at_once_is_done_once() -> None:
     code = TYPES.replace('getattr(args, "seen")', "time.time_ns()").replace("import sys", "import time")
     result = await made_result(code, outputs={"seen": int})
     assert len(set(await asyncio.gather(*(result.run.aio() for _ in range(6))))) == 1
@@ -331,7 +329,7 @@ def test_a_plain_script_needs_no_init(total: CodeGenEvalResult, tmp_path: Path) 
     assert done.stdout.strip() == "(3.5, 2) (3.5, 2) (3.5, 2)", done.stderr
 
 
-async def test_ctrl_c_ends_what_runs(codegen_home: Path, tmp_path: Path) -> None:
+async def test_ctrl_c_ends_what_runs(tmp_path: Path) -> None:
     marker = f"sleeper-{os.getpid()}-{time.time_ns()}"
     slow = await made_result(
         "import time\n\ndef main():\n    time.sleep(300)\n\nif __name__ == '__main__':\n    main()\n", name=marker
@@ -385,7 +383,7 @@ def test_a_task_serialises_as_a_stock_raw_container(total: CodeGenEvalResult) ->
     assert serialize is not None
 
 
-async def test_what_a_cluster_runs_keeps_the_scripts_contract(codegen_home: Path, tmp_path: Path) -> None:
+async def test_what_a_cluster_runs_keeps_the_scripts_contract(tmp_path: Path) -> None:
     """The container's command, run by hand on a folder laid out as Flyte stages it."""
     result = await types()
     staged = tmp_path / "outputs"
@@ -402,7 +400,7 @@ async def test_what_a_cluster_runs_keeps_the_scripts_contract(codegen_home: Path
     assert (staged / "s").read_text() == "a'b"
 
 
-async def test_an_overridden_task_is_another_task(codegen_home: Path) -> None:
+async def test_an_overridden_task_is_another_task() -> None:
     result = await types()
     task = result.as_task(name="original")
     changed = task.override(timeout=5, env_vars={"A": "1"}, resources=flyte.Resources(cpu=1, memory="300Mi"))

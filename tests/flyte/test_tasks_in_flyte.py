@@ -64,7 +64,7 @@ def sales(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def total(codegen_home: Path, sales: Path) -> CodeGenEvalResult:
+async def total(sales: Path) -> CodeGenEvalResult:
     return await made_result(
         TOTAL, outputs={"total": float, "rows": int}, samples={"sales": File(path=str(sales))}, name="total"
     )
@@ -144,7 +144,7 @@ def test_a_task_serialises_for_a_cluster(total: CodeGenEvalResult) -> None:
     assert not spec(cache="disable").metadata.discoverable
 
 
-async def test_on_a_cluster_a_script_may_end_with_sys_exit(codegen_home: Path, tmp_path: Path) -> None:
+async def test_on_a_cluster_a_script_may_end_with_sys_exit(tmp_path: Path) -> None:
     code = TYPES.replace("    main()\n", "    sys.exit(main())\n")
     assert code != TYPES
     result = await made_result(code, inputs={"t": str}, outputs={"t": str})
@@ -156,14 +156,14 @@ async def test_on_a_cluster_a_script_may_end_with_sys_exit(codegen_home: Path, t
     assert (tmp_path / "t").read_text(encoding="utf-8") == "ü"
 
 
-async def test_a_text_that_no_program_can_be_given_is_refused(codegen_home: Path) -> None:
+async def test_a_text_that_no_program_can_be_given_is_refused() -> None:
     result = await made_result(TYPES, inputs={"s": str}, outputs={"s": str})
     for text in ("a\0b", "\ud800"):
         with pytest.raises(InvalidInputError, match="'s'"):
             await result.run.aio(s=text)
 
 
-async def test_a_cancelled_call_is_back_when_all_has_ended(codegen_home: Path) -> None:
+async def test_a_cancelled_call_is_back_when_all_has_ended() -> None:
     marker = f"sleeper-{os.getpid()}-{time.time_ns()}"
     result = await made_result(SLEEPS, env_vars={"MARKER": marker})
     call = asyncio.ensure_future(result.run.aio())
@@ -176,7 +176,7 @@ async def test_a_cancelled_call_is_back_when_all_has_ended(codegen_home: Path) -
 
 
 @pytest.mark.parametrize("place", ["aio", "task", "flyte.run", "async task", "sync task"])
-async def test_ctrl_c_ends_the_program_and_everything(codegen_home: Path, place: str) -> None:
+async def test_ctrl_c_ends_the_program_and_everything(place: str) -> None:
     marker = f"sleeper-{os.getpid()}-{time.time_ns()}"
     result = await made_result(SLEEPS, env_vars={"MARKER": marker})
     child = subprocess.Popen(
