@@ -263,12 +263,13 @@ async def test_memory_below_the_limit_is_no_trouble(bench: Bench) -> None:
     assert outcome.peak_memory_bytes is None or outcome.peak_memory_bytes > 150 * MIB
 
 
-async def test_a_fork_bomb_is_bounded(bench: Bench) -> None:
+async def test_forking_without_end_is_bounded(bench: Bench) -> None:
     token = secrets.token_hex(8)
+    # 512 processes where nothing stops it: far over the limit, and no harm to this machine.
     code = (
-        "import os, time\nend = time.time() + 2\n"
-        "while time.time() < end:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.1)\n"
-        f"# {token}"
+        "import os, time\n"
+        "for _ in range(9):\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.1)\n"
+        f"time.sleep(2)  # {token}"
     )
     job = asyncio.create_task(bench.python(code, limits=Limits(seconds=4, processes=40)))
     most = 0
@@ -279,7 +280,7 @@ async def test_a_fork_bomb_is_bounded(bench: Bench) -> None:
         await job
     except JobError as error:
         assert isinstance(error, (JobKilledError, JobTimedOutError))  # noqa: PT017 # either end is right, neither is needed
-    assert most <= 60 if bench.runtime.isolates else most <= 2000
+    assert most <= 60 if bench.runtime.isolates else most <= 520
     assert await until(lambda: not processes_with(token), 2.0)
 
 
