@@ -40,6 +40,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_user_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A HOME for each process of the test run: Flyte keeps its list of runs there. uv's cache stays where it is."""
+    uv_cache = os.environ.get("UV_CACHE_DIR") or (
+        f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/uv"  # as uv itself finds it
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYENV_ROOT", os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv"))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("user")))
+        patch.setenv("UV_CACHE_DIR", uv_cache)
+        patch.delenv("XDG_CACHE_HOME", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, no endpoint and no setting of whoever runs the tests; nothing is told to anybody."""
