@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # These would lead another environment's packages into ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test lint docs bench lock clean
+.PHONY: help demo test test-all lint docs bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -23,8 +23,11 @@ help: ## list the targets
 demo: $(READY) ## a recorded generation on shipped data; all but the model's answers is real
 	@$(BIN)/codegen demo
 
-test: $(READY) ## the tests; what this machine lacks is skipped, with the reason
-	@$(BIN)/pytest -n auto $(PYTEST_ARGS)
+test: $(READY) ## the quick tests: every room, and generations end to end in the sandbox; no network after the first time
+	@$(BIN)/pytest -q -n auto -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(READY) ## all tests, minutes; what this machine lacks is skipped, with the reason
+	@$(BIN)/pytest -q -n auto $(PYTEST_ARGS)
 
 lint: $(READY) ## style, format, types, and the layers between the rooms
 	$(BIN)/ruff check .

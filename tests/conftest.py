@@ -33,6 +33,13 @@ def _why_nothing_isolates() -> str:
     return "" if any(one.available for one in found) else "; ".join(f"{one.name}: {one.reason}" for one in found)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folders of whole programs and real sandboxes are slow, but for the tests in them that say otherwise."""
+    for item in items:
+        if item.path.parent.name in {"sandbox", "flyte", "e2e"} and not item.get_closest_marker("quick"):
+            item.add_marker("slow")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a sandbox that isolates where there is none."""

@@ -118,6 +118,7 @@ def steps(endpoint: Endpoint) -> list[str | None]:
     return sorted(request.step or "" for request in endpoint.requests)  # type: ignore[return-value] # names only
 
 
+@pytest.mark.quick
 def test_the_happy_path_makes_three_calls_and_a_result_that_runs(
     agent: AutoCoderAgent, endpoint: Endpoint, sales: Path, tmp_path: Path
 ) -> None:
@@ -149,6 +150,7 @@ def test_the_tests_are_asked_for_without_the_code(agent: AutoCoderAgent, endpoin
     assert PLAN["approach"] in str(asked.messages)
 
 
+@pytest.mark.quick
 def test_wrong_code_is_repaired_and_the_tests_stay(
     agent: AutoCoderAgent, endpoint: Endpoint, sales: Path, events: list[Event]
 ) -> None:

@@ -102,6 +102,7 @@ async def hands_on(sales: File) -> tuple[float, int]:
     return await uses(await makes(sales))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("task", [in_async_task, in_sync_task])
 def test_inside_a_task(total: CodeGenEvalResult, task: Any) -> None:
     run = flyte.with_runcontext(mode="local").run(task, total)
@@ -157,6 +158,7 @@ async def test_two_results_with_samples_of_one_name_do_not_meet(tmp_path: Path) 
     assert runs == [(1.0, 1), (100.0, 1)] * 3
 
 
+@pytest.mark.quick
 async def test_every_type_arrives_and_comes_back_unchanged() -> None:
     result = await types()
     values = {

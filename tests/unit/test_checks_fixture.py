@@ -66,18 +66,21 @@ def run_pytest(folder: Path, *arguments: str, cwd: Path | None = None) -> subpro
     return subprocess.run(command, cwd=cwd or folder, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_plain_pytest_runs_the_tests_of_a_saved_generation(saved: Path) -> None:
     done = run_pytest(saved)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_they_run_from_another_folder_and_inside_a_project_with_its_own_settings(saved: Path) -> None:
     (saved.parent / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "--no-such-option"\n')
     done = run_pytest(saved, str(saved), cwd=saved.parent)
     assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_failure_shows_what_was_expected_and_what_the_solution_said(saved: Path) -> None:
     (saved / "solution.py").write_text(CODE.replace("* args.times", "+ args.times"))
     done = run_pytest(saved)
@@ -85,6 +88,7 @@ def test_a_failure_shows_what_was_expected_and_what_the_solution_said(saved: Pat
     assert "assert 7 == 10" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_fixture_needs_nothing_but_pytest_and_the_standard_library(saved: Path) -> None:
     blocked = saved.parent / "blocked"
     blocked.mkdir()
@@ -219,6 +223,7 @@ def test_it_hangs(run_solution):
 """
 
 
+@pytest.mark.slow
 def test_a_solution_with_slow_imports_runs_as_any_other(tmp_path: Path) -> None:
     contract = Contract(inputs={"mode": "str"}, outputs={"state": "str", "late": "str"})
     for name, text in fixture_files(contract, {}).items():

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import flyteplugins.codegen
 from flyteplugins.codegen.core.settings import RUNTIMES
 
@@ -41,6 +43,7 @@ def test_the_document_names_version_interpreter_package_and_every_runtime() -> N
     assert [runtime["isolates"] for runtime in found["runtimes"] if runtime["name"] == "process"] == [False]
 
 
+@pytest.mark.slow
 def test_keys_are_told_by_name_and_never_by_value() -> None:
     found = report(OPENAI_API_KEY="sk-verysecret", ANTHROPIC_API_KEY="")
     states = {name: state for model in found["models"] for name, state in model["variables"].items()}
@@ -50,6 +53,7 @@ def test_keys_are_told_by_name_and_never_by_value() -> None:
     assert "sk-verysecret" not in doctor(OPENAI_API_KEY="sk-verysecret")
 
 
+@pytest.mark.slow
 def test_another_distribution_of_the_plugin_on_the_path_is_told(tmp_path: Path) -> None:
     other = tmp_path / "flyteplugins_codegen-2.12.1.dist-info"
     other.mkdir()
@@ -63,6 +67,7 @@ def test_another_distribution_of_the_plugin_on_the_path_is_told(tmp_path: Path) 
     assert any("2.12.1" in note and str(tmp_path) in note for note in found["notes"])
 
 
+@pytest.mark.slow
 def test_people_are_told_the_same_in_lines() -> None:
     text = doctor()
     for part in ("imported from", "bubblewrap", "docker", "process", "does NOT isolate", "OPENAI_API_KEY: "):

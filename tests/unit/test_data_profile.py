@@ -62,6 +62,7 @@ async def test_statistics_are_exact_and_over_all_rows(tmp_path: Path):
     assert dict(n.top) == frame.n.value_counts().head(8).to_dict() or n.top[0][1] == frame.n.value_counts().iloc[0]
 
 
+@pytest.mark.slow
 async def test_text_in_the_last_row_of_a_number_column_is_seen(tmp_path: Path):
     rows = "\n".join(str(number) for number in range(2_000_000))
     found = await profile_of_text(f"x\n{rows}\nabc\n", tmp_path)

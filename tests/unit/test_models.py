@@ -363,6 +363,7 @@ async def test_an_endpoint_that_never_answers_ends_at_the_deadline(endpoint: End
     assert len(endpoint.requests) == 1
 
 
+@pytest.mark.slow
 async def test_retries_together_end_within_twice_the_deadline(endpoint: Endpoint) -> None:
     endpoint.respond = lambda request: Reply(status=503, delay=0.3)
     started = time.monotonic()
@@ -516,6 +517,7 @@ print([place for place in seen if "127.0.0.1" not in place])
 """
 
 
+@pytest.mark.slow
 def test_no_endpoint_but_the_configured_one_is_ever_contacted(endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.respond = lambda request: Reply(json.dumps({"description": "x"}), tokens=None)
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-from-a-file\n")

@@ -19,6 +19,8 @@ from flyteplugins.codegen.packages.errors import (
 from flyteplugins.codegen.packages.resolve import default_platform, linux_platform, resolve
 from flyteplugins.codegen.packages.spec import environment_spec
 
+pytestmark = pytest.mark.slow
+
 CLOSED = "http://127.0.0.1:9/simple"
 """An index on a port of this machine that nothing listens on."""
 

@@ -95,6 +95,7 @@ def test_a_saved_generation_comes_back_as_it_was_with_its_samples_in_the_folder(
     assert unchanged == result
 
 
+@pytest.mark.slow
 def test_pytest_works_in_the_folder_by_hand(result: CodeGenEvalResult, tmp_path: Path) -> None:
     folder = save(result, tmp_path / "saved")
     assert pytest_in(folder).returncode == 0

@@ -258,6 +258,7 @@ def test_the_documented_make_targets_exist() -> None:
     assert mentioned <= targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
 def test_an_example_imports_without_doing_anything(example: Path) -> None:
     program = f"import runpy; runpy.run_path({str(example)!r}, run_name='example')"
