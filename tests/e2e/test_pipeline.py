@@ -150,7 +150,6 @@ def test_the_tests_are_asked_for_without_the_code(agent: AutoCoderAgent, endpoin
     assert PLAN["approach"] in str(asked.messages)
 
 
-@pytest.mark.quick
 def test_wrong_code_is_repaired_and_the_tests_stay(
     agent: AutoCoderAgent, endpoint: Endpoint, sales: Path, events: list[Event]
 ) -> None:
