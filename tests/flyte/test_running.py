@@ -409,3 +409,9 @@ async def test_an_overridden_task_is_another_task() -> None:
     assert (changed.plan.timeout, task.plan.timeout) == (5, None)
     with pytest.raises(InvalidInputError, match="image"):
         task.override(image="x")
+
+
+async def test_the_image_for_a_cluster_goes_to_the_registry_of_the_settings() -> None:
+    result = await made_result(TYPES, inputs={"i": int}, outputs={"i": int}, registry="registry.example/team")
+    assert result.as_task(name="to-a-registry").image.uri.startswith("registry.example/team/to-a-registry")
+    assert await result.run.aio(i=3) == 3

@@ -80,6 +80,8 @@ def defaults_of(settings: Settings) -> RunDefaults:
             for secret in settings.secrets or []
         ],
         cache=settings.cache,
+        registry=settings.image_config.registry if settings.image_config else None,
+        registry_secret=settings.image_config.registry_secret if settings.image_config else None,
     )
 
 

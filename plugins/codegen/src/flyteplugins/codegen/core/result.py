@@ -55,6 +55,8 @@ class RunDefaults(Data):
     env_vars: dict[str, str] = Field(default_factory=dict)
     secrets: list[SecretName] = Field(default_factory=list)
     cache: str = "auto"
+    registry: str | None = None
+    registry_secret: str | None = None
 
 
 class ResultVerbs(Protocol):

@@ -58,6 +58,8 @@ def task_of(result: CodeGenEvalResult, options: RunOptions, role: str) -> Soluti
                 flyte.Secret(key=secret.key, group=secret.group, as_env_var=secret.as_env_var) for secret in secrets
             ),
             cache=cache,
+            registry=defaults.registry,
+            registry_secret=defaults.registry_secret,
         )
     )
 

@@ -56,6 +56,8 @@ class SolutionPlan:
         secrets: Secrets that it sees as environment variables.
         cache: `auto`, `override` or `disable`.
         short_name: What the run's list shows; the name if empty.
+        registry: Where an image for a cluster is pushed to; Flyte's own setting if None.
+        registry_secret: Name of the secret that opens the registry.
     """
 
     name: str
@@ -72,6 +74,8 @@ class SolutionPlan:
     secrets: tuple[Any, ...] = ()
     cache: str = "auto"
     short_name: str = ""
+    registry: str | None = None
+    registry_secret: str | None = None
 
     @property
     def version(self) -> str:
@@ -111,7 +115,7 @@ class SolutionTask(ContainerTask):
         contract = plan.contract
         super().__init__(
             name=plan.name,
-            image=_image(plan.lock),
+            image=_image(plan),
             command=_command(plan),
             inputs={name: VALUE_TYPES[kind] for name, kind in contract.inputs.items()},
             outputs={name: VALUE_TYPES[kind] for name, kind in contract.outputs.items()},
@@ -257,10 +261,17 @@ def _command(plan: SolutionPlan) -> list[str]:
     ]
 
 
-def _image(lock: Lock) -> flyte.Image:
+def _image(plan: SolutionPlan) -> flyte.Image:
     """The environment as an image for a cluster; nothing is built until it is deployed."""
+    lock = plan.lock
     version = lock.python.split(".")
-    image = flyte.Image.from_debian_base(install_flyte=False, python_version=(int(version[0]), int(version[1])))
+    image = flyte.Image.from_debian_base(
+        install_flyte=False,
+        python_version=(int(version[0]), int(version[1])),
+        registry=plan.registry,
+        registry_secret=plan.registry_secret,
+        name=plan.name if plan.registry else None,
+    )
     if lock.system_packages:
         image = image.with_apt_packages(*lock.system_packages)
     pins = [line.split()[0] for line in lock.requirements.splitlines() if "==" in line.split("#")[0]]
