@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("litellm", "pandas", "pandera", "docker", "pyarrow", "jinja2", "rich", "uv")
 
 BASE = "import flyte, flyte.io, flyte.sandbox"

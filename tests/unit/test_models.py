@@ -45,6 +45,8 @@ from flyteplugins.codegen.models import (
 )
 from flyteplugins.codegen.models.litellm_provider import LiteLLMProvider, Retries
 
+pytestmark = pytest.mark.slow
+
 SECRET = "sk-loopback-0123456789"  # noqa: S105 # opens nothing
 HELLO = [{"role": "system", "content": "You plan."}, {"role": "user", "content": "Sum the column."}]
 
