@@ -9,7 +9,7 @@ __all__ = ["AutoCoderAgent", "CodeGenEvalResult", "CodePlan", "CodeSolution", "E
 
 def _verbs() -> ResultVerbs:
     # Loaded on first use: running code needs rooms that importing the package should not cost.
-    from flyteplugins.codegen.results.verbs import Verbs
+    from flyteplugins.codegen.verbs import Verbs
 
     return Verbs()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -12,9 +12,11 @@ class Event:
 
     Attributes:
         attempt: The attempt it belongs to, counted from 1; 0 before the first.
+        at: Seconds since the generation began.
     """
 
     attempt: int
+    at: float = field(default=0.0, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,29 @@ class StepStarted(Event):
 
 @dataclass(frozen=True)
 class ModelAnswered(Event):
-    """A model step has its answer; tokens and cost (US dollars, None where unknown) are of all its calls."""
+    """A model step has its answer; tokens and cost (US dollars, None where unknown) are of all its calls.
+
+    `served` says that the record had the answer and nothing was asked; the figures are those of when it was.
+    """
 
     step: str
     input_tokens: int
     output_tokens: int
     cost: float | None
     seconds: float
+    cached_tokens: int = 0
+    model: str = ""
+    served: bool = False
+
+
+@dataclass(frozen=True)
+class ModelRetried(Event):
+    """A model call failed in a way that may pass; it is made again after a wait, or of another model."""
+
+    step: str
+    model: str
+    reason: str
+    wait_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,7 @@ class CheckFinished(Event):
     stage: str
     passed: bool
     detail: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,20 @@ class AttemptFinished(Event):
     error_type: Literal["logic", "environment", "test_error"] | None
     reason: str
     added_packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GenerationFinished(Event):
+    """The generation is over; `served` says that the record had all of it and nothing was done."""
+
+    success: bool
+    error: str | None
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    seconds: float
+    served: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,13 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJs
 from flyteplugins.codegen.core.contract import VALUE_TYPES, Contract, type_name
 from flyteplugins.codegen.core.data import Data
 from flyteplugins.codegen.core.environment import Lock
-from flyteplugins.codegen.core.errors import InvalidInputError
+from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
+from flyteplugins.codegen.core.history import Attempt, Revision, Span
+from flyteplugins.codegen.core.pictures import SamplePicture
 from flyteplugins.codegen.core.receipt import Receipt
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.core.sync import TwoFaced
+from flyteplugins.codegen.core.usage import Usage
 
 ValueType = Annotated[
     Any,
@@ -59,6 +62,24 @@ class RunDefaults(Data):
     registry_secret: str | None = None
 
 
+class Origin(Data):
+    """What a generation was asked, and by an agent of which settings: what a follow-up request starts from.
+
+    Attributes:
+        prompt: What the code is to do.
+        context: Free-form text about formats and target structures, or None.
+        constraints: Rules that the code must respect.
+        input_examples: Text of the values that the user gave for inputs without a sample.
+        agent: The settings of the agent that are plain data, by name; a key or another secret is not among them.
+    """
+
+    prompt: str = ""
+    context: str | None = None
+    constraints: list[str] = Field(default_factory=list)
+    input_examples: dict[str, str] = Field(default_factory=dict)
+    agent: dict[str, Any] = Field(default_factory=dict)
+
+
 class ResultVerbs(Protocol):
     """What a higher room does with a result; bound when the package is imported (see `CodeGenEvalResult.verbs`)."""
 
@@ -82,6 +103,10 @@ class ResultVerbs(Protocol):
         """The receipt as text."""
         ...
 
+    async def revise(self, result: CodeGenEvalResult, wanted: RevisionOptions) -> CodeGenEvalResult:
+        """Change the code, and check it anew."""
+        ...
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -99,6 +124,23 @@ class RunOptions:
     secrets: list[Any] | None = None
     cache: str | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RevisionOptions:
+    """The arguments of one `revise()` call; exactly one of `prompt` and `code` is given.
+
+    Attributes:
+        prompt: A follow-up request.
+        code: A person's version of the code.
+        tests: A person's version of the tests; None keeps them.
+        agent: The agent to work with; None for the settings of the one that generated the code.
+    """
+
+    prompt: str | None = None
+    code: str | None = None
+    tests: str | None = None
+    agent: Any = None
 
 
 class CodeGenEvalResult(Data):
@@ -129,6 +171,12 @@ class CodeGenEvalResult(Data):
         lock: The environment, resolved; an unknown image is rebuilt from it.
         receipt: What was checked and what it cost.
         defaults: The agent's settings for `run()` and `as_task()`.
+        usage: What was used of models, in all and by step.
+        history: Its attempts, in order.
+        timeline: Its steps in time.
+        revisions: How it was changed after it was generated, the oldest first.
+        pictures: How the values of the samples are spread.
+        origin: What was asked, for follow-up requests.
     """
 
     model_config = ConfigDict(ignored_types=(TwoFaced,))
@@ -156,6 +204,12 @@ class CodeGenEvalResult(Data):
     lock: Lock | None = None
     receipt: Receipt = Field(default_factory=Receipt)
     defaults: RunDefaults = Field(default_factory=RunDefaults)
+    usage: Usage = Field(default_factory=Usage)
+    history: list[Attempt] = Field(default_factory=list)
+    timeline: list[Span] = Field(default_factory=list)
+    revisions: list[Revision] = Field(default_factory=list)
+    pictures: list[SamplePicture] = Field(default_factory=list)
+    origin: Origin = Field(default_factory=Origin)
 
     verbs: ClassVar[Callable[[], ResultVerbs]]
     """Loads the room that carries out `run`, `as_task`, `save` and `load`; the package binds it once, at import, so
@@ -256,6 +310,42 @@ class CodeGenEvalResult(Data):
             cache=cache,
         )
         return type(self).verbs().as_task(self, options)
+
+    @TwoFaced
+    async def revise(
+        self,
+        /,
+        prompt: str | None = None,
+        *,
+        code: str | None = None,
+        tests: str | None = None,
+        agent: Any = None,
+    ) -> CodeGenEvalResult:
+        """Change the code by a follow-up request, or take a person's version, and check it as it was checked before.
+
+        `await result.revise.aio(...)` is the same, awaited. This result stays as it is.
+
+        Args:
+            prompt: What is to be different, in plain language. A model changes the code and says which tests do not
+                hold any more; the others are kept.
+            code: A person's version of the code. No model is asked, and nothing of it is changed.
+            tests: A person's version of the tests, beside `code` or alone; the tests as they are if None.
+            agent: The agent to work with; the settings of the one that generated the code if None.
+
+        Returns:
+            The new result. `revisions` says what became of the code and of each test.
+
+        Raises:
+            InvalidRequestError: Neither or both of a follow-up request and a person's version are given, or the
+                result has no code.
+            CodegenError: The model failed before it answered once.
+        """
+        if (prompt is None) == (code is None and tests is None):
+            raise InvalidRequestError(
+                "revise() takes a follow-up request, revise('also add ...'), or a person's version, "
+                "revise(code=..., tests=...), one of the two."
+            )
+        return await type(self).verbs().revise(self, RevisionOptions(prompt, code, tests, agent))
 
     def save(self, folder: str | Path) -> Path:
         """Write the generation into a folder: code, tests with their fixture, lock, data of this result, transcript.

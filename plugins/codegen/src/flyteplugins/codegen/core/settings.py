@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import flyte
 from flyte.sandbox import ImageConfig
 
+from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.events import Event
 
 CacheMode = Literal["auto", "override", "disable"]
@@ -53,5 +55,14 @@ class Settings:
     max_calls: int | None = None
     max_tokens_total: int | None = None
     max_seconds: float | None = None
+    budget: Budget | None = None
     call_timeout: float = 120.0
+    fallback_models: list[str | dict[str, Any]] | None = None
+    store: str | Path | None = None
     on_event: Callable[[Event], None] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def limits(self) -> Budget:
+        """What a generation may use: `budget` and the caps, whichever is smaller."""
+        caps = Budget(tokens=self.max_tokens_total, seconds=self.max_seconds, calls=self.max_calls)
+        return caps.and_also(self.budget) if self.budget else caps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flyteplugins.codegen.core.result import CodeGenEvalResult, RunOptions
+from flyteplugins.codegen.core.result import CodeGenEvalResult, RevisionOptions, RunOptions
 
 
 class Verbs:
@@ -37,6 +37,10 @@ class Verbs:
 
     def summary(self, result: CodeGenEvalResult) -> str:
         """The receipt as text."""
-        from flyteplugins.codegen.results import receipt
+        from flyteplugins.codegen.report import receipt
 
         return receipt.summary(result)
+
+    async def revise(self, result: CodeGenEvalResult, wanted: RevisionOptions) -> CodeGenEvalResult:
+        """Change the code, and check it anew."""
+        raise NotImplementedError
