@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from flyteplugins.codegen.core.errors import ModelRefusedError
 from flyteplugins.codegen.models import Budget, Model, Step, Transcript
-from flyteplugins.codegen.models.litellm_provider import LiteLLMProvider, Retries
+from flyteplugins.codegen.models.endpoint import Retries
+from flyteplugins.codegen.models.litellm_provider import LiteLLMProvider
 
 SECRET = "sk-loopback-0123456789"  # noqa: S105 # opens nothing
 env = flyte.TaskEnvironment(name="models_in_a_run")

@@ -43,7 +43,8 @@ from flyteplugins.codegen.models import (
     provider_for,
     transcript_of,
 )
-from flyteplugins.codegen.models.litellm_provider import LiteLLMProvider, Retries
+from flyteplugins.codegen.models.endpoint import Retries
+from flyteplugins.codegen.models.litellm_provider import LiteLLMProvider
 
 pytestmark = pytest.mark.slow
 
