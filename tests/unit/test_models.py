@@ -712,7 +712,9 @@ async def test_any_provider_of_completions_will_do() -> None:
         def problem(self) -> CodegenError | None:
             return None
 
-        async def complete(self, step: str, messages: Any, schema: Any, schema_name: str) -> Completion:
+        async def complete(
+            self, step: str, messages: Any, schema: Any, schema_name: str, waits: Any = None
+        ) -> Completion:
             return Completion(
                 json.dumps({"description": f"{step}: {messages[-1]['content']}"}), "stop", 1, 1, 0.5, 0.0, "m"
             )

@@ -1,7 +1,7 @@
 """Asking a language model for a typed answer."""
 
 from flyteplugins.codegen.models.budget import Budget
-from flyteplugins.codegen.models.completion import Completion, Provider
+from flyteplugins.codegen.models.completion import Completion, Provider, Waits
 from flyteplugins.codegen.models.estimate import Estimate, estimate
 from flyteplugins.codegen.models.model import Model, Usage
 from flyteplugins.codegen.models.provider import provider_for
@@ -18,6 +18,7 @@ __all__ = [
     "Step",
     "Transcript",
     "Usage",
+    "Waits",
     "estimate",
     "provider_for",
     "transcript_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -39,13 +39,31 @@ class Completion:
     model: str
 
 
+@dataclass(frozen=True)
+class Waits:
+    """How long a call may wait for an endpoint in trouble, and who is told that it does.
+
+    Attributes:
+        seconds_left: Gives the seconds that are left of the generation; None for no limit.
+        tell: Is told the model, the reason and the seconds of each wait, 0 where another model is asked instead.
+    """
+
+    seconds_left: Callable[[], float | None] = lambda: None
+    tell: Callable[[str, str, float], None] = lambda model, reason, seconds: None
+
+
 class Provider(Protocol):
     """Where answers come from: an endpoint, or a recording."""
 
     model: str
 
     async def complete(
-        self, step: str, messages: Sequence[Message], schema: dict[str, Any] | None, schema_name: str
+        self,
+        step: str,
+        messages: Sequence[Message],
+        schema: dict[str, Any] | None,
+        schema_name: str,
+        waits: Waits | None = None,
     ) -> Completion:
         """Ask once, with whatever retries the provider makes by itself.
 
@@ -54,6 +72,7 @@ class Provider(Protocol):
             messages: The conversation so far.
             schema: JSON schema of the answer, or None for free text.
             schema_name: What to call the schema.
+            waits: How long it may wait between its tries, and who is told.
 
         Returns:
             The answer, not validated.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flyteplugins.codegen.core.errors import InvalidAnswerError, ModelRefusedError, ModelUnavailableError
+from flyteplugins.codegen.models.completion import Waits
 from flyteplugins.codegen.models.credentials import Credentials
 from flyteplugins.codegen.models.lazy_litellm import litellm
 from flyteplugins.codegen.models.step import Message
@@ -95,13 +96,16 @@ class Endpoint:
         self._call_timeout = call_timeout
         self._retries = retries or Retries()
 
-    async def call(self, step: str, messages: Sequence[Message], form: Mapping[str, Any]) -> Any:
+    async def call(
+        self, step: str, messages: Sequence[Message], form: Mapping[str, Any], waits: Waits | None = None
+    ) -> Any:
         """Make one call, with its retries.
 
         Args:
             step: Name of the step, for messages.
             messages: The conversation so far.
             form: More arguments of litellm, which say the form of the answer: `response_format`, `tools`, ...
+            waits: How long it may wait between its tries, and who is told.
 
         Returns:
             What litellm makes of the endpoint's answer.
@@ -139,6 +143,8 @@ class Endpoint:
                     self._said(error),
                     wait,
                 )
+                if waits:
+                    waits.tell(self.model, self._said(error), wait)
             await asyncio.sleep(wait)
 
     async def _request(

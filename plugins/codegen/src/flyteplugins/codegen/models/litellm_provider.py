@@ -10,7 +10,7 @@ from typing import Any
 
 from flyteplugins.codegen.core.errors import CodegenError, ModelRefusedError
 from flyteplugins.codegen.models.answer import strict_schema
-from flyteplugins.codegen.models.completion import Completion
+from flyteplugins.codegen.models.completion import Completion, Waits
 from flyteplugins.codegen.models.endpoint import Endpoint, RequestRefusedError, Retries
 from flyteplugins.codegen.models.estimate import count_tokens
 from flyteplugins.codegen.models.lazy_litellm import litellm
@@ -50,7 +50,12 @@ class LiteLLMProvider:
         return self._endpoint.credentials.problem()
 
     async def complete(
-        self, step: str, messages: Sequence[Message], schema: dict[str, Any] | None, schema_name: str
+        self,
+        step: str,
+        messages: Sequence[Message],
+        schema: dict[str, Any] | None,
+        schema_name: str,
+        waits: Waits | None = None,
     ) -> Completion:
         """Ask the endpoint.
 
@@ -62,6 +67,7 @@ class LiteLLMProvider:
             messages: The conversation so far.
             schema: JSON schema of the answer, or None for free text.
             schema_name: What to call the schema.
+            waits: How long it may wait between its tries, and who is told.
 
         Returns:
             The answer, not validated.
@@ -77,14 +83,14 @@ class LiteLLMProvider:
             form = {"name": schema_name, "schema": strict_schema(schema), "strict": True}
             try:
                 response = await self._endpoint.call(
-                    step, messages, {"response_format": {"type": "json_schema", "json_schema": form}}
+                    step, messages, {"response_format": {"type": "json_schema", "json_schema": form}}, waits
                 )
                 return self._completion(module, response, messages, time.monotonic() - started)
             except RequestRefusedError:
                 pass
         asked = messages if schema is None else _with_schema(messages, schema)
         try:
-            response = await self._endpoint.call(step, asked, {})
+            response = await self._endpoint.call(step, asked, {}, waits)
         except RequestRefusedError as error:
             raise ModelRefusedError(str(error)) from None
         if schema is not None:

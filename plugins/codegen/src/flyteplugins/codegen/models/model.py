@@ -12,10 +12,10 @@ from typing import Any, Final
 import flyte
 
 from flyteplugins.codegen.core.errors import AnswerCutOffError, InvalidAnswerError
-from flyteplugins.codegen.core.events import Event, ModelAnswered, StepStarted
+from flyteplugins.codegen.core.events import Event, ModelAnswered, ModelRetried, StepStarted
 from flyteplugins.codegen.models.answer import BadAnswerError, read_answer, schema_of
 from flyteplugins.codegen.models.budget import Budget
-from flyteplugins.codegen.models.completion import CUT_OFF, REFUSED, Completion, Provider
+from flyteplugins.codegen.models.completion import CUT_OFF, REFUSED, Completion, Provider, Waits
 from flyteplugins.codegen.models.step import A, Message, Step
 from flyteplugins.codegen.models.transcript import Entry, Transcript, history_of_answer
 
@@ -138,7 +138,8 @@ class Model:
         self.history += [{"call": call, "step": step, "attempt": attempt, **message} for message in new]
         try:
             completion = await asyncio.wait_for(
-                _traced_call(self.provider, step, messages, schema), self.budget.seconds_left
+                _traced_call(self.provider, step, messages, schema, self._waits(step, attempt)),
+                self.budget.seconds_left,
             )
         except asyncio.TimeoutError:
             raise self.budget.exceeded(f"max_seconds={self.budget.max_seconds:g}") from None
@@ -149,15 +150,21 @@ class Model:
         await self.transcript.record(entry)
         return completion
 
+    def _waits(self, step: str, attempt: int) -> Waits:
+        return Waits(
+            seconds_left=lambda: self.budget.seconds_left,
+            tell=lambda model, reason, seconds: self._on_event(ModelRetried(attempt, step, model, reason, seconds)),
+        )
+
 
 async def _traced_call(
-    provider: Provider, step: str, messages: Sequence[Message], schema: dict[str, Any]
+    provider: Provider, step: str, messages: Sequence[Message], schema: dict[str, Any], waits: Waits
 ) -> Completion:
     """Call the provider; inside a Flyte task as a trace, so that a retry on a cluster does not pay again."""
 
     async def ask_model(request: str) -> str:
         asked = json.loads(request)
-        completion = await provider.complete(asked["step"], asked["messages"], asked["schema"], asked["step"])
+        completion = await provider.complete(asked["step"], asked["messages"], asked["schema"], asked["step"], waits)
         return json.dumps(asdict(completion))
 
     # Flyte shows a trace under the name of its function.

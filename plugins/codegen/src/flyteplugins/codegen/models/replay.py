@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flyteplugins.codegen.core.errors import CodegenError, InvalidRequestError, ReplayError
-from flyteplugins.codegen.models.completion import Completion
+from flyteplugins.codegen.models.completion import Completion, Waits
 from flyteplugins.codegen.models.step import Message
 
 
@@ -39,7 +39,12 @@ class ReplayProvider:
         return None
 
     async def complete(
-        self, step: str, messages: Sequence[Message], schema: dict[str, Any] | None, schema_name: str
+        self,
+        step: str,
+        messages: Sequence[Message],
+        schema: dict[str, Any] | None,
+        schema_name: str,
+        waits: Waits | None = None,
     ) -> Completion:
         """The next recorded answer of the step.
 
@@ -48,6 +53,7 @@ class ReplayProvider:
             messages: Not looked at.
             schema: Not looked at.
             schema_name: Not looked at.
+            waits: Not looked at.
 
         Returns:
             The answer as it was recorded.
