@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from flyteplugins.codegen.backends.desk import Desk
-from flyteplugins.codegen.backends.draft import Turn
+from flyteplugins.codegen.backends.draft import Draft, Turn
 from flyteplugins.codegen.backends.outcome import result_of
 from flyteplugins.codegen.backends.repair import diagnose, give_up_reason, open_advice, repair
 from flyteplugins.codegen.core.errors import BudgetExceededError, InfrastructureError, ModelError
@@ -24,11 +25,27 @@ async def generate(desk: Desk) -> CodeGenEvalResult:
     Raises:
         CodegenError: The model failed before it answered once, so there is nothing to hand back.
     """
+    return await carry_out(desk, lambda: _first_draft(desk))
+
+
+async def carry_out(desk: Desk, begin: Callable[[], Awaitable[Draft]]) -> CodeGenEvalResult:
+    """Check a draft and repair it until it passes, whatever it began with.
+
+    Args:
+        desk: The checked request and everything that works on it.
+        begin: Makes the first draft.
+
+    Returns:
+        The result, as of `generate`.
+
+    Raises:
+        CodegenError: The model failed before it answered once, so there is nothing to hand back.
+    """
     turns: list[Turn] = []
     if not desk.settings.skip_tests:
         desk.workshop.warm_up(desk.workshop.for_tests())
     try:
-        reason = await desk.in_time(_attempts(desk, turns))
+        reason = await desk.in_time(_attempts(desk, begin, turns))
     except (ModelError, BudgetExceededError, InfrastructureError) as error:
         # What is paid for is handed back; where nothing was, the error says more than an empty result.
         if not desk.model.usage.calls and not turns:
@@ -37,10 +54,14 @@ async def generate(desk: Desk) -> CodeGenEvalResult:
     return result_of(desk, turns, reason)
 
 
-async def _attempts(desk: Desk, turns: list[Turn]) -> str | None:
-    """Add a turn for each attempt; return why it stopped, or None where the last word is in the turns."""
+async def _first_draft(desk: Desk) -> Draft:
     plan, _ = await asyncio.gather(desk.plan(), desk.read_constraints())
-    draft = await desk.write(plan)
+    return await desk.write(plan)
+
+
+async def _attempts(desk: Desk, begin: Callable[[], Awaitable[Draft]], turns: list[Turn]) -> str | None:
+    """Add a turn for each attempt; return why it stopped, or None where the last word is in the turns."""
+    draft = await begin()
     for attempt in range(1, desk.settings.max_iterations + 1):
         turn = await desk.judge(draft, attempt)
         turns.append(turn)
