@@ -6,7 +6,8 @@ from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.verdict import Check, SuiteProof
-from flyteplugins.codegen.report.receipt import plain, summary
+from flyteplugins.codegen.report.receipt import summary
+from flyteplugins.codegen.report.words import plain
 
 LOCK = Lock(python="3.12", platform="x86_64-unknown-linux-gnu", requirements="pandas==2.3.3 --hash=sha256:00")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 
 from flyteplugins.codegen.checks.contract_checks import check_contract
 from flyteplugins.codegen.checks.proof import prove, unconvincing
@@ -34,29 +35,30 @@ async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = No
     Raises:
         InfrastructureError: The sandbox or this machine failed; that says nothing about the draft.
     """
+    began = time.monotonic()
     static, failure = check_rules(subject.code, subject.contract)
-    _tell(bench, "static", failure, static.detail)
+    began = _tell(bench, "static", failure, static.detail, began)
     if failure:
         return Verdict(checks=(static,), failure=failure)
 
     subject = await _with_cut_samples(subject, bench)
     contract = await check_contract(subject, bench)
     checks, output = (static, *contract.checks), _printed(contract.execution)
-    _tell(bench, "contract", contract.failure, _count(contract.checks))
+    began = _tell(bench, "contract", contract.failure, _count(contract.checks), began)
     if contract.failure or subject.tests is None:
         return Verdict(checks=checks, failure=contract.failure, output=output)
 
     suite = await run_suite(subject, bench)
     passed = sum(case.passed for case in suite.run.cases) if suite.run else 0
     total = len(suite.run.cases) if suite.run else 0
-    _tell(bench, "tests", suite.failure, f"{passed} of {total}")
+    began = _tell(bench, "tests", suite.failure, f"{passed} of {total}", began)
     if suite.failure:
         return Verdict(checks=checks, suite=suite.run, failure=suite.failure, output=output)
 
     if proof is None:
         proof = await prove(subject, bench, suite.run.seconds if suite.run else 0.0, contract.execution)
     failure = unconvincing(proof)
-    _tell(bench, "mutants", failure, f"{proof.mutants_failed} of {proof.mutants}")
+    _tell(bench, "mutants", failure, f"{proof.mutants_failed} of {proof.mutants}", began)
     return Verdict(checks=checks, suite=suite.run, proof=proof, failure=failure, output=output)
 
 
@@ -96,6 +98,11 @@ def _count(checks: tuple[Check, ...]) -> str:
     return f"{sum(check.passed for check in binding)} of {len(binding)}"
 
 
-def _tell(bench: Bench, stage: str, failure: Failure | None, detail: str) -> None:
+def _tell(bench: Bench, stage: str, failure: Failure | None, detail: str, began: float) -> float:
+    """Tell of a stage that began at `began`; return when it ended, which is when the next one begins."""
+    now = time.monotonic()
     said = failure.message.splitlines()[0] if failure and failure.message else detail
-    bench.on_event(CheckFinished(attempt=bench.attempt, stage=stage, passed=failure is None, detail=said))
+    bench.on_event(
+        CheckFinished(attempt=bench.attempt, stage=stage, passed=failure is None, detail=said, seconds=now - began)
+    )
+    return now

@@ -44,7 +44,7 @@ class Screen:
         Args:
             text: Any text, of a model or its code too.
         """
-        from flyteplugins.codegen.report.receipt import plain
+        from flyteplugins.codegen.report.words import plain
 
         if not self.as_json:
             print(plain(text))  # noqa: T201 # this is the command's output
@@ -65,7 +65,7 @@ class Screen:
             error: What happened.
             status: Exit status.
         """
-        from flyteplugins.codegen.report.receipt import plain
+        from flyteplugins.codegen.report.words import plain
 
         message = plain(str(error)) or type(error).__name__
         self.document({"success": False, "error": message, "error_type": type(error).__name__})

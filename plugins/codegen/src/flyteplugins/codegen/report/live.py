@@ -13,7 +13,7 @@ from rich.text import Text
 
 from flyteplugins.codegen.core.events import Event
 from flyteplugins.codegen.report.progress import Progress, Row
-from flyteplugins.codegen.report.receipt import plain
+from flyteplugins.codegen.report.words import plain
 
 _HEADER: Final = f"{'attempt':<8}{'step':<14}{'elapsed':>9}{'tokens in':>11}{'out':>8}  "
 _REFRESH_PER_SECOND: Final = 8

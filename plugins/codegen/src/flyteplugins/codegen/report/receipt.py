@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.verdict import Check, SuiteProof
+from flyteplugins.codegen.report.words import cost_of, count_of, plain
 
 _WIDTH: Final = 100
 _LABEL: Final = 18
@@ -20,28 +19,6 @@ _ERROR_LINES: Final = 12
 _DETAIL_LENGTH: Final = 160
 _NAMES_SHOWN: Final = 4
 _HASH_LENGTH: Final = 12
-
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-
-_CONTROLS: Final = ("Cc", "Cf")
-"""Control characters, and the format characters with which text can be made to read otherwise than it is."""
-
-_KEPT: Final = "\n\t\u200c\u200d"
-"""Two joiners among them: some scripts are not written without them."""
-
-
-def plain(text: str) -> str:
-    """Text that a terminal shows and does not obey: without escape sequences and control characters.
-
-    What a model or its code wrote reaches the user's terminal through this.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The text; line feeds and tabs stay.
-    """
-    return "".join(char for char in _ANSI.sub("", text) if char in _KEPT or unicodedata.category(char) not in _CONTROLS)
 
 
 def summary(result: CodeGenEvalResult) -> str:
@@ -71,7 +48,7 @@ def summary(result: CodeGenEvalResult) -> str:
 
 
 def _headline(result: CodeGenEvalResult) -> Iterator[str]:
-    attempts = f"{_count(result.attempts, 'attempt')}"
+    attempts = count_of(result.attempts, "attempt")
     if result.success:
         yield f"Done in {attempts}."
         return
@@ -147,24 +124,19 @@ def _tests(result: CodeGenEvalResult) -> Iterator[str]:
 
 def _proof(proof: SuiteProof) -> str:
     return (
-        f"they refused {proof.stubs_failed} of {_count(proof.stubs, 'stub')} and {proof.mutants_failed} of "
-        f"{_count(proof.mutants, 'mutant')} of the code"
+        f"they refused {proof.stubs_failed} of {count_of(proof.stubs, 'stub')} and {proof.mutants_failed} of "
+        f"{count_of(proof.mutants, 'mutant')} of the code"
     )
 
 
 def _model(receipt: Receipt) -> str:
     tokens = f"{receipt.input_tokens:,} tokens in, {receipt.output_tokens:,} out"
-    cost = "cost not known" if receipt.cost is None else f"${receipt.cost:.4f}"
-    return f"{_count(receipt.calls, 'call')}, {tokens}, {cost}"
+    return f"{count_of(receipt.calls, 'call')}, {tokens}, {cost_of(receipt.cost)}"
 
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _NAMES_SHOWN
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _short(text: str) -> str:
