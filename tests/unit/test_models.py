@@ -708,6 +708,7 @@ def test_what_is_no_transcript_is_a_problem_before_any_call(tmp_path: Path, cont
 async def test_any_provider_of_completions_will_do() -> None:
     class Fixed:
         model = "fixed"
+        identities = ({"model": "fixed"},)
 
         def problem(self) -> CodegenError | None:
             return None

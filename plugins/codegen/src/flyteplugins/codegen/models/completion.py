@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -28,6 +28,8 @@ class Completion:
         cost: US dollars, None where the price is not known.
         seconds: Wall time, retries included.
         model: The model that answered, as the endpoint names it.
+        cached_tokens: Those of the tokens sent that the provider had in its cache.
+        identity: Which of the provider's `identities` answered, by its place there.
     """
 
     text: str
@@ -37,6 +39,8 @@ class Completion:
     cost: float | None
     seconds: float
     model: str
+    cached_tokens: int = 0
+    identity: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,22 @@ class Waits:
 
 
 class Provider(Protocol):
-    """Where answers come from: an endpoint, or a recording."""
+    """Where answers come from: an endpoint, or a recording.
+
+    Attributes:
+        model: Name of the model that is asked first.
+    """
 
     model: str
+
+    @property
+    def identities(self) -> Sequence[Mapping[str, Any]]:
+        """What decides an answer besides the question, as plain data without any secret.
+
+        One for each model that may answer, in the order in which they are asked: an answer is on record under the
+        identity of the model that gave it. Empty for a recording, whose answers need not be recorded once more.
+        """
+        ...
 
     async def complete(
         self,

@@ -13,6 +13,7 @@ from flyteplugins.codegen.models.answer import strict_schema
 from flyteplugins.codegen.models.completion import Completion, Waits
 from flyteplugins.codegen.models.endpoint import Endpoint, RequestRefusedError, Retries
 from flyteplugins.codegen.models.estimate import count_tokens
+from flyteplugins.codegen.models.identity import identity_of
 from flyteplugins.codegen.models.lazy_litellm import litellm
 from flyteplugins.codegen.models.step import Message
 
@@ -44,6 +45,12 @@ class LiteLLMProvider:
         self.model = model
         self._endpoint = Endpoint(model, api_key_name, api_base, params, call_timeout, retries)
         self._takes_schema = True
+        self._identity = identity_of(model, api_base, params or {})
+
+    @property
+    def identities(self) -> Sequence[Mapping[str, Any]]:
+        """The model, its address and its parameters."""
+        return (self._identity,)
 
     def problem(self) -> CodegenError | None:
         """Why no call could succeed: an unknown provider, or a key that is needed and nobody gave."""

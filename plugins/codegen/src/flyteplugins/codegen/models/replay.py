@@ -30,6 +30,11 @@ class ReplayProvider:
         self._queues: dict[str, deque[Completion]] | None = None
         self._lock = threading.Lock()
 
+    @property
+    def identities(self) -> tuple[()]:
+        """None: what it answers is on record already."""
+        return ()
+
     def problem(self) -> CodegenError | None:
         """Why nothing can be replayed: no file, or one that is no transcript."""
         try:
