@@ -29,6 +29,7 @@ from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Ve
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.step import A, Message, Step
+from flyteplugins.codegen.report.timeline import Timeline
 from flyteplugins.codegen.sandbox.contract import Limits
 from flyteplugins.codegen.tasks.executor import Environment
 
@@ -57,6 +58,7 @@ class Desk:
         emit: Takes the events.
         latest: The newest draft, for a generation that ends before its first check.
         attempt: The attempt that model calls belong to, counted from 1; 0 before the first.
+        timeline: The steps so far, in time.
     """
 
     request: Request
@@ -72,6 +74,7 @@ class Desk:
     latest: Draft | None = None
     attempt: int = 0
     started: float = field(default_factory=time.monotonic)
+    timeline: Timeline = field(default_factory=Timeline)
 
     async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work within what is left of `max_seconds`.

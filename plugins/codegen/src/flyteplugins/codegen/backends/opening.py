@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import dataclasses
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from flyteplugins.codegen.backends.workshop import Workshop
 from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.errors import InvalidRequestError, SandboxUnavailableError
-from flyteplugins.codegen.core.events import AttemptFinished, Event, Note, StepStarted
+from flyteplugins.codegen.core.events import Event, Note, StepStarted
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import CHECK_SECONDS, Settings
@@ -36,12 +36,12 @@ from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.models.transcript import Transcript
 from flyteplugins.codegen.packages.distributions import detect_packages
 from flyteplugins.codegen.packages.spec import python_version
+from flyteplugins.codegen.report.log import log_event
+from flyteplugins.codegen.report.timeline import Timeline
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Executor
 from flyteplugins.codegen.tasks.limits import limits_of
 from flyteplugins.codegen.tasks.secrets import read
-
-logger = logging.getLogger("flyteplugins.codegen")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ async def open_desk(settings: Settings, asked: Asked) -> Desk:
         UserError: Something in the request or the settings can't work; no model was called.
     """
     started = time.monotonic()
-    emit = _tell(settings.on_event)
+    timeline = Timeline()
+    emit = _tell(started, log_event, timeline.on_event, settings.on_event)
     contract = _check(settings, asked)
     runtime, isolation = await choose(settings.sandbox)
     python = python_version(settings.image_config.python_version if settings.image_config else None)
@@ -100,6 +101,7 @@ async def open_desk(settings: Settings, asked: Asked) -> Desk:
         store=pinned.store(),
         emit=emit,
         started=started,
+        timeline=timeline,
     )
 
 
@@ -193,17 +195,12 @@ def _transcript_path(name: str) -> Path:
     return home() / "transcripts" / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{uuid.uuid4().hex[:8]}.jsonl"
 
 
-def _tell(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:
-    """Events go to the user's callback and, one line an attempt, to the log."""
+def _tell(started: float, *consumers: Callable[[Event], None] | None) -> Callable[[Event], None]:
+    """Each event goes to all consumers, with the time at which it happened."""
 
     def emit(event: Event) -> None:
-        if isinstance(event, AttemptFinished):
-            packages = f", adding {', '.join(event.added_packages)}" if event.added_packages else ""
-            verdict = "passed" if event.passed else f"{event.error_type or 'failed'}: {event.reason}{packages}"
-            logger.info("attempt %d: %s", event.attempt, verdict)
-        elif isinstance(event, Note):
-            logger.info("%s", event.message)
-        if on_event:
-            on_event(event)
+        stamped = dataclasses.replace(event, at=time.monotonic() - started)
+        for consumer in filter(None, consumers):
+            consumer(stamped)
 
     return emit

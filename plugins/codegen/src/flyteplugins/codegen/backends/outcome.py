@@ -60,6 +60,7 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         lock=best.lock if best else None,
         receipt=_receipt(desk, best),
         defaults=defaults_of(desk.settings),
+        timeline=desk.timeline.spans,
     )
 
 
