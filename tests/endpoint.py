@@ -3,6 +3,7 @@
     endpoint.say("first answer", Reply(status=429, headers={"retry-after": "0"}), {"an": "answer as JSON"})
     endpoint.say_to("plan", {...})          # by step: the name of the JSON schema in the request
     endpoint.respond = lambda request: ...  # or full control
+    with Endpoint(tls=self_signed(folder)): # over TLS, with a certificate that nobody vouches for
 
 `endpoint.requests` has what arrived; `endpoint.abandoned` counts the clients that went away before their answer.
 """
@@ -12,13 +13,16 @@ from __future__ import annotations
 import json
 import select
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,6 +41,12 @@ class Reply:
     delay: float = 0.0
     reset: bool = False
     """Close the connection with a reset, halfway through the body."""
+    hang_up: bool = False
+    """Close the connection before anything is said."""
+    stall: bool = False
+    """Send half of the body and then nothing, with the connection open, until the client goes away."""
+    drip: float | None = None
+    """Send the body byte by byte, with so many seconds between."""
     raw: str | None = None
     """Send this as the body instead."""
     tokens: tuple[int, int] | None = (100, 20)
@@ -75,21 +85,25 @@ class Received:
 
 
 class Endpoint:
-    """The server. Use it as a context manager, or through the fixture `endpoint`."""
+    """The server. Use it as a context manager, or through the fixture `endpoint`.
 
-    def __init__(self) -> None:
+    Args:
+        tls: Speak TLS, with the certificate and key in this file.
+    """
+
+    def __init__(self, tls: Path | None = None) -> None:
         self.requests: list[Received] = []
         self.abandoned = 0
         self.respond: Callable[[Received], Answer] = self._scripted
         self._script: deque[Answer] = deque()
         self._by_step: dict[str, deque[Answer]] = {}
         self._lock = threading.Lock()
-        self._server = _Server(self)
+        self._server = _Server(self, tls)
 
     @property
     def root(self) -> str:
         """The address that Anthropic's clients want."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._server.scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def url(self) -> str:
@@ -122,9 +136,15 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, tls: Path | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.endpoint = endpoint
+        self.scheme = "https" if tls else "http"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            # The handshake is made when a handler first reads, so that one that fails holds up no other.
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are part of the tests."""
@@ -148,30 +168,61 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.endpoint.abandoned += 1
             self.close_connection = True
             return
+        if reply.hang_up:
+            self.close_connection = True
+            return
         shape = _anthropic if self.path.endswith("/messages") else _openai
         payload = reply.raw if reply.raw is not None else json.dumps(shape(reply, request.body))
-        self._send(reply.status, payload, reply.headers, reset=reply.reset)
+        self._send(reply.status, payload, reply.headers, reply)
 
     def _client_left_within(self, seconds: float) -> bool:
         readable, _, _ = select.select([self.connection], [], [], seconds)
         return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
 
-    def _send(self, status: int, payload: str, headers: Mapping[str, str], *, reset: bool = False) -> None:
-        data = payload.encode()
+    def _send(self, status: int, payload: str, headers: Mapping[str, str], fault: Reply | None = None) -> None:
+        data, fault = payload.encode(), fault or Reply()
         self.send_response(status)
         for name, value in {"content-type": "application/json", **headers}.items():
             self.send_header(name, value)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data[: len(data) // 2] if reset else data)
-        if reset:
+        if fault.drip is not None:
+            self._drip(data, fault.drip)
+            return
+        self.wfile.write(data[: len(data) // 2] if fault.reset or fault.stall else data)
+        if fault.stall:
+            self._wait_until_the_client_leaves()
+        if fault.reset:
             self.wfile.flush()
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
             self.close_connection = True
 
+    def _drip(self, data: bytes, seconds: float) -> None:
+        for byte in data:
+            if self._client_left_within(seconds):
+                self._wait_until_the_client_leaves()
+                return
+            self.wfile.write(bytes([byte]))
+
+    def _wait_until_the_client_leaves(self) -> None:
+        self.close_connection = True
+        if self._client_left_within(30):
+            self.server.endpoint.abandoned += 1
+
     def log_message(self, *_: object) -> None:
         """Say nothing on standard error."""
+
+
+def self_signed(folder: Path) -> Path:
+    """A file with a key and a certificate for loopback that no authority has signed; made by `openssl`."""
+    path = folder / "loopback.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    subject = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(folder / "certificate.pem")]
+    subprocess.run([*made, *subject], check=True, capture_output=True)
+    with path.open("a") as file:
+        file.write((folder / "certificate.pem").read_text())
+    return path
 
 
 def _text(answer: BaseModel | dict[str, Any] | str) -> str:
