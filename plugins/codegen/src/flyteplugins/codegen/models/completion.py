@@ -9,6 +9,10 @@ from typing import Any, Final, Protocol
 from flyteplugins.codegen.core.errors import CodegenError
 from flyteplugins.codegen.models.step import Message
 
+FORMS: Final = ("schema", "tool", "json", "text")
+"""The forms in which an answer of a type can be asked for, the strictest first: a JSON schema that the endpoint
+enforces, the arguments of a tool, a JSON object with the schema in the prompt, and text with fenced blocks in it."""
+
 CUT_OFF: Final = "length"
 """Finish reason of an answer that ended at the limit of its length."""
 
@@ -30,6 +34,8 @@ class Completion:
         model: The model that answered, as the endpoint names it.
         cached_tokens: Those of the tokens sent that the provider had in its cache.
         identity: Which of the provider's `identities` answered, by its place there.
+        form: The form that it was asked for in, one of `FORMS`; empty where that is not known. Nothing that decides
+            an answer: the conversation is the same in each.
     """
 
     text: str
@@ -41,6 +47,7 @@ class Completion:
     model: str
     cached_tokens: int = 0
     identity: int = 0
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,15 @@ class Waits:
     """How long a call may wait for an endpoint in trouble, and who is told that it does.
 
     Attributes:
+        passed_over: How many of the provider's models are not asked, counted from the first: those that gave no
+            usable answer to this question.
         seconds_left: Gives the seconds that are left of the generation; None for no limit.
         tell: Is told the model, the reason and the seconds of each wait, 0 where another model is asked instead.
     """
 
     seconds_left: Callable[[], float | None] = lambda: None
     tell: Callable[[str, str, float], None] = lambda model, reason, seconds: None
+    passed_over: int = 0
 
 
 class Provider(Protocol):
@@ -83,6 +93,9 @@ class Provider(Protocol):
         waits: Waits | None = None,
     ) -> Completion:
         """Ask once, with whatever retries the provider makes by itself.
+
+        A provider of several models asks the next one where one is not available or refuses. That an answer is not
+        usable is for the caller to see, who asks again with `waits.passed_over`.
 
         Args:
             step: Name of the step.
