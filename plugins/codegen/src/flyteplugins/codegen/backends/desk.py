@@ -95,7 +95,7 @@ class Desk:
 
     async def plan(self) -> CodePlan:
         """Ask how the request is to be met."""
-        answer = await self._ask(answers.plan_step(), self.messages.plan())
+        answer = await self.ask(answers.plan_step(), self.messages.plan())
         # Download what the plan names while the code is being written; what is built in the end follows the code.
         self.workshop.warm_up(self.workshop.for_plan(answer))
         plan = CodePlan.model_validate(answer.model_dump())
@@ -107,7 +107,7 @@ class Desk:
         if not self.request.constraints or not self.messages.profiles:
             return
         with contextlib.suppress(*UNUSABLE):  # the constraints are in force as text all the same
-            parsed = await self._ask(Step("constraints", ParsedConstraints), self.messages.constraints())
+            parsed = await self.ask(Step("constraints", ParsedConstraints), self.messages.constraints())
             await self.messages.add_checks(parsed)
 
     async def write(self, plan: CodePlan) -> Draft:
@@ -158,16 +158,16 @@ class Desk:
         """Ask which artefact is at fault; the answer must quote what decides it."""
         step = answers.diagnosis_step(self.messages.deciding(draft.plan), failure.tests)
         try:
-            return await self._ask(step, self.messages.diagnosis(draft, failure.message, earlier))
+            return await self.ask(step, self.messages.diagnosis(draft, failure.message, earlier))
         except UNUSABLE as error:
             # The code is the artefact that is wrong most often, and the failure itself says how.
             return ErrorDiagnosis(error_type="logic", reason=f"No diagnosis could be had: {error}")
 
     async def rewrite_code(self, draft: Draft, problem: str) -> CodeSolution:
         """Ask for the code again, with what is wrong with it; it stays as it is if no usable answer comes."""
-        step = answers.code_step("repair_code", self.request.contract, self._given())
+        step = answers.code_step("repair_code", self.request.contract, self.given())
         try:
-            return self._solution(await self._ask(step, self.messages.repair_code(draft, problem)))
+            return self.solution_of(await self.ask(step, self.messages.repair_code(draft, problem)))
         except UNUSABLE:
             return draft.solution
 
@@ -179,7 +179,7 @@ class Desk:
         """Ask for other versions of the tests in `names`; all others stay as they are."""
         step = answers.repair_tests_step(names)
         try:
-            repaired = await self._ask(step, self.messages.repair_tests(draft, problem, names))
+            repaired = await self.ask(step, self.messages.repair_tests(draft, problem, names))
         except UNUSABLE:
             return draft
         return dataclasses.replace(draft, tests=answers.with_repaired(draft.tests or "", repaired), proof=None)
@@ -189,7 +189,7 @@ class Desk:
         tests = draft.tests or ""
         step = answers.write_tests_step("more_tests", len(self.request.constraints), (), answers.test_names(tests))
         try:
-            more = await self._ask(step, self.messages.more_tests(draft, problem))
+            more = await self.ask(step, self.messages.more_tests(draft, problem))
         except UNUSABLE:
             return draft
         coverage = dict(draft.coverage)
@@ -215,13 +215,14 @@ class Desk:
             )
         )
 
-    async def _ask(self, step: Step[A], messages: Sequence[Message]) -> A:
+    async def ask(self, step: Step[A], messages: Sequence[Message]) -> A:
+        """Ask the model; the answer belongs to the attempt that goes on."""
         return await self.model.ask(step, messages, attempt=self.attempt)
 
     async def _write_code(self, plan: CodePlan) -> CodeSolution:
-        step = answers.code_step("code", self.request.contract, self._given())
+        step = answers.code_step("code", self.request.contract, self.given())
         try:
-            solution = self._solution(await self._ask(step, self.messages.code(plan)))
+            solution = self.solution_of(await self.ask(step, self.messages.code(plan)))
         except UNUSABLE:
             return _NO_CODE  # the static checks say so, and it is asked for again as a repair
         with contextlib.suppress(EnvironmentBuildError):  # it shows again when the draft is judged
@@ -233,7 +234,7 @@ class Desk:
         must_cover = [number for number in range(1, len(self.request.constraints) + 1) if number not in backed]
         step = answers.write_tests_step("tests", len(self.request.constraints), must_cover, ())
         try:
-            answer = await self._ask(step, self.messages.tests(draft.plan, must_cover, problem))
+            answer = await self.ask(step, self.messages.tests(draft.plan, must_cover, problem))
         except UNUSABLE:
             return dataclasses.replace(draft, tests=draft.tests or "")
         return dataclasses.replace(
@@ -244,16 +245,17 @@ class Desk:
             proof=None,
         )
 
-    def _solution(self, answer: answers.CodeAnswer) -> CodeSolution:
+    def solution_of(self, answer: answers.CodeAnswer) -> CodeSolution:
+        """The solution in an answer, with the user's own examples."""
         examples = {example.name: example.value for example in answer.examples}
         return CodeSolution(
             code=answer.code,
             packages=tuple(answer.packages),
             system_packages=tuple(answer.system_packages),
-            examples={**examples, **self._given()},
+            examples={**examples, **self.given()},
         )
 
-    def _given(self) -> dict[str, str]:
+    def given(self) -> dict[str, str]:
         """Examples that the user gave, as text; they win over the model's."""
         return {name: format_scalar(value) for name, value in self.request.input_examples.items()}
 

@@ -101,7 +101,14 @@ class Messages:
     def deciding(self, plan: CodePlan) -> str:
         """The texts that may decide who is right."""
         return "\n".join(
-            [self.request.prompt, *self.request.constraints, self.request.schema or "", plan.description, plan.approach]
+            [
+                self.request.prompt,
+                *self.request.follow_ups,
+                *self.request.constraints,
+                self.request.schema or "",
+                plan.description,
+                plan.approach,
+            ]
         )
 
     def _messages(self, step: str) -> list[Message]:
@@ -119,6 +126,7 @@ class Messages:
             schema=self.request.schema,
             constraints=self.request.constraints,
             data_context=self.data_context,
+            follow_ups=self.request.follow_ups,
         )
 
     def _examples(self) -> list[str]:

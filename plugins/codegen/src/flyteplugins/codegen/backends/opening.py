@@ -55,6 +55,7 @@ class Asked:
     inputs: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
     input_examples: Mapping[str, Any] | None = None
+    follow_ups: Sequence[str] = ()
 
 
 async def open_desk(settings: Settings, asked: Asked) -> Desk:
@@ -143,6 +144,7 @@ async def _take_in(asked: Asked, contract: Contract) -> Request:
         schema=asked.schema,
         constraints=tuple(asked.constraints or ()),
         samples=await take_in(asked.samples, pinned.store()),
+        follow_ups=tuple(asked.follow_ups),
         **await _examples(contract, asked.input_examples or {}),
     )
 

@@ -23,6 +23,7 @@ class Request:
         samples: Local sample files by input name; `path` is local, `hash` the hex SHA-256 of the content.
         input_examples: Values that the user gave for scalar inputs.
         example_files: Files that the user gave for inputs of type `File` without a sample, pinned as the samples are.
+        follow_ups: What was asked for afterwards, the oldest first; the later one decides where they contradict.
     """
 
     prompt: str
@@ -32,3 +33,4 @@ class Request:
     samples: Mapping[str, File] = field(default_factory=dict)
     input_examples: Mapping[str, Scalar] = field(default_factory=dict)
     example_files: Mapping[str, File] = field(default_factory=dict)
+    follow_ups: tuple[str, ...] = ()
