@@ -1,9 +1,11 @@
-"""Files that several processes share: locks, and writes that are never seen half-done."""
+"""Files that several processes share: locks, and writes that are never seen half-done. The end of whole folders."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -80,3 +82,22 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all below it, however deep it is and whatever its permissions are."""
+    if not folder.exists():
+        return
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(OSError):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        # Deeper than Python's own recursion goes.
+        subprocess.run(  # noqa: S603 # the path is one argument, after the end of the options
+            ["/bin/rm", "-rf", "--", str(folder)], check=False, capture_output=True
+        )

@@ -6,11 +6,12 @@ import contextlib
 import os
 import shutil
 import stat
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from flyteplugins.codegen.core.files import remove_tree
 
 _DEEPEST: Final = 64
 _MOST_ENTRIES: Final = 100_000
@@ -102,25 +103,6 @@ def _listed(folder: str) -> Iterator[tuple[str, bool, int]]:
                 info = entry.stat(follow_symlinks=False)
                 is_folder = stat.S_ISDIR(info.st_mode)
                 yield entry.path, is_folder, 0 if is_folder else max(info.st_size, info.st_blocks * 512)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all below it, however deep it is and whatever its permissions are."""
-    if not folder.exists():
-        return
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            with contextlib.suppress(OSError):
-                if not path.is_symlink():
-                    path.chmod(0o700)
-    try:
-        shutil.rmtree(folder)
-    except (OSError, RecursionError):
-        # Deeper than Python's own recursion goes.
-        subprocess.run(  # noqa: S603 # the path is one argument, after the end of the options
-            ["/bin/rm", "-rf", "--", str(folder)], check=False, capture_output=True
-        )
 
 
 def _clean_file(path: Path, info: os.stat_result) -> None:
