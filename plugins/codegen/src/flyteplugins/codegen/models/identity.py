@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-_SECRET_PARAMETER: Final = re.compile(r"(key|token|secret|password|credentials?|headers)\Z", re.IGNORECASE)
+SECRET_PARAMETER: Final = re.compile(r"(key|token|secret|password|credentials?|headers)\Z", re.IGNORECASE)
 """Parameters of litellm that hold a credential. None of them decides an answer."""
 
 
@@ -27,7 +27,7 @@ def identity_of(model: str, api_base: str | None, params: Mapping[str, Any]) -> 
     address = re.sub(r"//[^/@]*@", "//", str(given or ""))
     left_out = {"api_base", "base_url"}
     kept = {
-        name: value for name, value in params.items() if name not in left_out and not _SECRET_PARAMETER.search(name)
+        name: value for name, value in params.items() if name not in left_out and not SECRET_PARAMETER.search(name)
     }
     identity = {"model": model, "api_base": address or None, "params": kept}
     plain: dict[str, Any] = json.loads(json.dumps(identity, sort_keys=True, default=_named))
