@@ -13,7 +13,7 @@ from flyte._persistence._run_store import RunStore
 from pydantic import BaseModel
 
 from flyteplugins.codegen.core.errors import ModelRefusedError
-from flyteplugins.codegen.models import Budget, Model, Step, Transcript
+from flyteplugins.codegen.models import Account, Model, Step, Transcript
 from flyteplugins.codegen.models.endpoint import Retries
 from flyteplugins.codegen.models.litellm_provider import LiteLLMProvider
 
@@ -31,7 +31,7 @@ class Suite(BaseModel):
 
 def _model(base: str) -> Model:
     provider = LiteLLMProvider("openai/any", "MY_KEY", base, {}, 5.0, retries=Retries(base_seconds=0.01))
-    return Model(provider, Budget(), Transcript())
+    return Model(provider, Account(), Transcript())
 
 
 @env.task
@@ -41,7 +41,7 @@ async def ask_twice(base: str) -> str:
         model.ask(Step("plan", Plan), [{"role": "user", "content": "plan"}]),
         model.ask(Step("tests", Suite), [{"role": "user", "content": "tests"}]),
     )
-    return f"{plan.description}, {tests.source}, {model.usage.calls} calls"
+    return f"{plan.description}, {tests.source}, {model.usage.total.calls} calls"
 
 
 @env.task

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from flyte.io import File
 
@@ -39,6 +38,7 @@ UNUSABLE = (InvalidAnswerError, AnswerCutOffError)
 """A step that got no usable answer, also when asked again: the generation goes on without it."""
 
 _NO_CODE = CodeSolution(code="")
+_LOOK_AT_CLOCK: Final = 0.5
 
 
 @dataclass
@@ -59,6 +59,7 @@ class Desk:
         latest: The newest draft, for a generation that ends before its first check.
         attempt: The attempt that model calls belong to, counted from 1; 0 before the first.
         timeline: The steps so far, in time.
+        warnings: What a person should know of this generation and what does not end it.
     """
 
     request: Request
@@ -73,25 +74,28 @@ class Desk:
     emit: Callable[[Event], None]
     latest: Draft | None = None
     attempt: int = 0
-    started: float = field(default_factory=time.monotonic)
     timeline: Timeline = field(default_factory=Timeline)
+    warnings: list[str] = field(default_factory=list)
 
     async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work within what is left of `max_seconds`.
+        """Do the work within what is left of the limit on seconds.
 
         Raises:
             BudgetExceededError: The time is up; what goes on is cancelled.
         """
-        budget = self.model.budget
+        account = self.model.account
         task = asyncio.ensure_future(work)
         try:
-            done, _ = await asyncio.wait({task}, timeout=budget.seconds_left)
-            if done:
-                return task.result()
+            while not task.done():
+                left = account.seconds_left
+                if left == 0:
+                    raise account.out_of_time()
+                # What the record serves sets the clock forward, so what is left is looked at again and again.
+                await asyncio.wait({task}, timeout=None if left is None else min(left, _LOOK_AT_CLOCK))
+            return task.result()
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        raise budget.exceeded(f"max_seconds={budget.max_seconds:g}")
 
     async def plan(self) -> CodePlan:
         """Ask how the request is to be met."""

@@ -29,13 +29,15 @@ from flyteplugins.codegen.data.context import describe
 from flyteplugins.codegen.data.privacy import redactor
 from flyteplugins.codegen.data.profiling import profile
 from flyteplugins.codegen.data.samples import take_in, take_in_file
-from flyteplugins.codegen.models.budget import Budget
+from flyteplugins.codegen.models.account import Account
+from flyteplugins.codegen.models.answers import Answers
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.provider import provider_for
 from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.models.transcript import Transcript
 from flyteplugins.codegen.packages.distributions import detect_packages
 from flyteplugins.codegen.packages.spec import python_version
+from flyteplugins.codegen.record import LocalShelf, Record
 from flyteplugins.codegen.report.log import log_event
 from flyteplugins.codegen.report.timeline import Timeline
 from flyteplugins.codegen.sandbox.select import choose
@@ -71,9 +73,16 @@ async def open_desk(settings: Settings, asked: Asked) -> Desk:
     Raises:
         UserError: Something in the request or the settings can't work; no model was called.
     """
-    started = time.monotonic()
+    account = Account(settings.limits)
     timeline = Timeline()
-    emit = _tell(started, log_event, timeline.on_event, settings.on_event)
+    emit = _tell(account, log_event, timeline.on_event, settings.on_event)
+    warnings: list[str] = []
+
+    def warn(message: str) -> None:
+        if message not in warnings:
+            warnings.append(message)
+            emit(Note(0, message))
+
     contract = _check(settings, asked)
     runtime, isolation = await choose(settings.sandbox)
     python = python_version(settings.image_config.python_version if settings.image_config else None)
@@ -86,7 +95,7 @@ async def open_desk(settings: Settings, asked: Asked) -> Desk:
     emit(Note(0, isolation))
     emit(StepStarted(0, "profile"))
     request = await _take_in(asked, contract)
-    budget = Budget(settings.max_calls, settings.max_tokens_total, settings.max_seconds)
+    record = Record(LocalShelf(home() / "record"), warn)
     executor = Executor(
         runtime, cache=settings.cache, retries=settings.sandbox_retries, name=settings.name, secrets=secrets
     )
@@ -94,15 +103,21 @@ async def open_desk(settings: Settings, asked: Asked) -> Desk:
         request=request,
         settings=settings,
         messages=await _messages_for(request, settings),
-        model=Model(provider, budget, Transcript(_transcript_path(settings.name)), emit),
+        model=Model(
+            provider,
+            account,
+            Transcript(_transcript_path(settings.name), warn),
+            emit,
+            answers=Answers(record, settings.cache),
+        ),
         workshop=Workshop(executor, python, tuple(settings.base_packages or ()), emit),
         isolation=isolation,
         limits=limits_of(settings.resources, settings.timeout or CHECK_SECONDS),
         env=dict(settings.env_vars or {}),
         store=pinned.store(),
         emit=emit,
-        started=started,
         timeline=timeline,
+        warnings=warnings,
     )
 
 
@@ -197,11 +212,11 @@ def _transcript_path(name: str) -> Path:
     return home() / "transcripts" / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{uuid.uuid4().hex[:8]}.jsonl"
 
 
-def _tell(started: float, *consumers: Callable[[Event], None] | None) -> Callable[[Event], None]:
+def _tell(account: Account, *consumers: Callable[[Event], None] | None) -> Callable[[Event], None]:
     """Each event goes to all consumers, with the time at which it happened."""
 
     def emit(event: Event) -> None:
-        stamped = dataclasses.replace(event, at=time.monotonic() - started)
+        stamped = dataclasses.replace(event, at=account.seconds)
         for consumer in filter(None, consumers):
             consumer(stamped)
 

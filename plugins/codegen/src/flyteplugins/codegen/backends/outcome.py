@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -50,8 +49,8 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         generated_schemas=dict(desk.messages.schemas) or None,
         data_context=desk.messages.data_context or None,
         original_samples=dict(desk.request.samples) or None,
-        total_input_tokens=usage.input_tokens,
-        total_output_tokens=usage.output_tokens,
+        total_input_tokens=usage.total.input_tokens,
+        total_output_tokens=usage.total.output_tokens,
         conversation_history=list(desk.model.history),
         plan=draft.plan if draft else None,
         declared_inputs={name: VALUE_TYPES[kind] for name, kind in contract.inputs.items()},
@@ -60,6 +59,7 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         lock=best.lock if best else None,
         receipt=_receipt(desk, best),
         defaults=defaults_of(desk.settings),
+        usage=usage,
         timeline=desk.timeline.spans,
     )
 
@@ -127,13 +127,13 @@ def _receipt(desk: Desk, best: Turn | None) -> Receipt:
         tests=len(verdict.suite.cases) if verdict and verdict.suite else len(tests),
         proof=verdict.proof if verdict else None,
         lock=best.lock.key if best and best.lock else "",
-        calls=usage.calls,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cost=usage.cost,
-        seconds=time.monotonic() - desk.started,
+        calls=usage.total.calls,
+        input_tokens=usage.total.input_tokens,
+        output_tokens=usage.total.output_tokens,
+        cost=usage.total.cost,
+        seconds=desk.model.account.seconds,
         not_checked=_not_checked(desk, constraints),
-        warnings=[*dropped, *warnings],
+        warnings=[*desk.warnings, *dropped, *warnings],
     )
 
 

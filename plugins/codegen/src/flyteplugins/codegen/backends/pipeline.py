@@ -9,7 +9,7 @@ from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.draft import Draft, Turn
 from flyteplugins.codegen.backends.outcome import result_of
 from flyteplugins.codegen.backends.repair import diagnose, give_up_reason, open_advice, repair
-from flyteplugins.codegen.core.errors import BudgetExceededError, InfrastructureError, ModelError
+from flyteplugins.codegen.core.errors import BudgetExceededError, CodegenError, InfrastructureError, ModelError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 
 
@@ -44,19 +44,20 @@ async def carry_out(desk: Desk, begin: Callable[[], Awaitable[Draft]]) -> CodeGe
     turns: list[Turn] = []
     if not desk.settings.skip_tests:
         desk.workshop.warm_up(desk.workshop.for_tests())
+    stopped: CodegenError | None = None
+    reason: str | None = None
     try:
         reason = await desk.in_time(_attempts(desk, begin, turns))
     except (ModelError, BudgetExceededError, InfrastructureError) as error:
+        stopped, reason = error, str(error)
+    result = result_of(desk, turns, reason)
+    if not result.success and not isinstance(stopped, (BudgetExceededError, InfrastructureError)):
+        # Asked again, the generation goes on from where it failed, not to the same end.
+        await desk.model.withdraw(keep=("plan", "constraints"))
+    if stopped and not desk.model.usage.total.calls and not turns:
         # What is paid for is handed back; where nothing was, the error says more than an empty result.
-        if not desk.model.usage.calls and not turns:
-            raise
-        reason = str(error)
-    return result_of(desk, turns, reason)
-
-
-async def _first_draft(desk: Desk) -> Draft:
-    plan, _ = await asyncio.gather(desk.plan(), desk.read_constraints())
-    return await desk.write(plan)
+        raise stopped
+    return result
 
 
 async def _attempts(desk: Desk, begin: Callable[[], Awaitable[Draft]], turns: list[Turn]) -> str | None:
@@ -74,3 +75,8 @@ async def _attempts(desk: Desk, begin: Callable[[], Awaitable[Draft]], turns: li
         draft = await repair(desk, turn, diagnosis)
     desk.report(turn, None)
     return None
+
+
+async def _first_draft(desk: Desk) -> Draft:
+    plan, _ = await asyncio.gather(desk.plan(), desk.read_constraints())
+    return await desk.write(plan)

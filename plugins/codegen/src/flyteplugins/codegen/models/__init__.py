@@ -1,15 +1,17 @@
 """Asking a language model for a typed answer."""
 
-from flyteplugins.codegen.models.budget import Budget
+from flyteplugins.codegen.models.account import Account
+from flyteplugins.codegen.models.answers import Answers
 from flyteplugins.codegen.models.completion import Completion, Provider, Waits
 from flyteplugins.codegen.models.estimate import Estimate, estimate
-from flyteplugins.codegen.models.model import Model, Usage
+from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.provider import provider_for
 from flyteplugins.codegen.models.step import Message, Step
 from flyteplugins.codegen.models.transcript import Transcript, transcript_of
 
 __all__ = [
-    "Budget",
+    "Account",
+    "Answers",
     "Completion",
     "Estimate",
     "Message",
@@ -17,7 +19,6 @@ __all__ = [
     "Provider",
     "Step",
     "Transcript",
-    "Usage",
     "Waits",
     "estimate",
     "provider_for",

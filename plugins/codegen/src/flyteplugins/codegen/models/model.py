@@ -4,50 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import flyte
 
-from flyteplugins.codegen.core.errors import AnswerCutOffError, InvalidAnswerError
+from flyteplugins.codegen.core.errors import AnswerCutOffError, CodegenError, InvalidAnswerError
 from flyteplugins.codegen.core.events import Event, ModelAnswered, ModelRetried, StepStarted
+from flyteplugins.codegen.core.usage import StepUsage, Usage
+from flyteplugins.codegen.models.account import Account
 from flyteplugins.codegen.models.answer import BadAnswerError, read_answer, schema_of
-from flyteplugins.codegen.models.budget import Budget
+from flyteplugins.codegen.models.answers import Answer, Answers, Question
 from flyteplugins.codegen.models.completion import CUT_OFF, REFUSED, Completion, Provider, Waits
 from flyteplugins.codegen.models.step import A, Message, Step
-from flyteplugins.codegen.models.transcript import Entry, Transcript, history_of_answer
+from flyteplugins.codegen.models.transcript import Entry, Transcript, history_of_answer, usage_of
 
 _QUOTED_CHARACTERS: Final = 40_000
 """How much of an unusable answer is sent back with the question for another."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a model was used for so far.
-
-    Attributes:
-        calls: Answers received.
-        input_tokens: Tokens sent.
-        output_tokens: Tokens received.
-        cost: US dollars, None where the price of any call is not known.
-    """
-
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float | None = 0.0
-
-    def plus(self, completion: Completion) -> Usage:
-        """The use with one more answer."""
-        known = self.cost is not None and completion.cost is not None
-        return Usage(
-            calls=self.calls + 1,
-            input_tokens=self.input_tokens + completion.input_tokens,
-            output_tokens=self.output_tokens + completion.output_tokens,
-            cost=(self.cost or 0.0) + (completion.cost or 0.0) if known else None,
-        )
 
 
 class Model:
@@ -57,29 +31,39 @@ class Model:
 
     Args:
         provider: Where answers come from.
-        budget: What may be used.
-        transcript: Where each call is recorded before its answer is used.
+        account: What was used, and what may be.
+        transcript: Where each call is written down before its answer is used.
         on_event: Told of each step that starts and each that is answered.
+        answers: Serves what was answered before and records what is answered now; nothing is recorded if None.
+        hide: Takes secrets out of a text; each message passes through it before it is sent.
 
     Attributes:
-        usage: What was used so far.
         history: Every message to and from the model, in order, as plain data.
     """
 
     def __init__(
         self,
         provider: Provider,
-        budget: Budget,
+        account: Account,
         transcript: Transcript,
         on_event: Callable[[Event], None] | None = None,
+        *,
+        answers: Answers | None = None,
+        hide: Callable[[str], str] | None = None,
     ) -> None:
         self.provider = provider
-        self.budget = budget
+        self.account = account
         self.transcript = transcript
-        self.usage = Usage()
         self.history: list[dict[str, Any]] = []
         self._on_event = on_event or (lambda event: None)
+        self._answers = answers or Answers()
+        self._hide = hide or (lambda text: text)
         self._calls = 0
+
+    @property
+    def usage(self) -> Usage:
+        """What was used so far."""
+        return self.account.usage
 
     async def ask(self, step: Step[A], messages: Sequence[Message], *, attempt: int = 0) -> A:
         """Ask for an answer; an unusable one is asked for again once, quoting what was wrong.
@@ -101,28 +85,36 @@ class Model:
             ReplayError: A recording has no more answers for the step.
         """
         self._on_event(StepStarted(attempt, step.name))
-        started, spent = time.monotonic(), Usage()
         schema = schema_of(step.answer_type)
-        conversation = [dict(message) for message in messages]
-        new = conversation
-        for last in (False, True):
-            completion = await self._call(step.name, attempt, conversation, new, schema)
-            spent = spent.plus(completion)
-            try:
-                answer = _read(completion, step)
-                break
-            except BadAnswerError as error:
-                if last:
-                    raise _unusable(step.name, completion, error) from None
-                conversation = [*conversation, *_ask_again(completion, error, schema)]
-                # The answer that it quotes is in the history already.
-                new = conversation[-1:]
-        self._on_event(
-            ModelAnswered(
-                attempt, step.name, spent.input_tokens, spent.output_tokens, spent.cost, time.monotonic() - started
-            )
-        )
+        conversation = [{**message, "content": self._hide(message["content"])} for message in messages]
+        new, given = conversation, list[Answer]()
+        try:
+            for last in (False, True):
+                given.append(await self._call(step.name, attempt, conversation, new, schema))
+                completion = given[-1].entry
+                try:
+                    answer = _read(completion, step)
+                    break
+                except BadAnswerError as error:
+                    if last:
+                        raise _unusable(step.name, completion, error) from None
+                    conversation = [*conversation, *_ask_again(completion, error, schema)]
+                    # The answer that it quotes is in the history already.
+                    new = conversation[-1:]
+        except BaseException:
+            self._remember(given, usable=False)
+            raise
+        self._remember(given, usable=True)
+        self._on_event(_answered(step.name, attempt, given))
         return answer
+
+    async def withdraw(self, keep: Collection[str] = ()) -> None:
+        """Withdraw the answers that the last attempt was given: whoever asks again asks anew from there on.
+
+        Args:
+            keep: Steps whose answers stay on record, unless they could not be used.
+        """
+        await self._answers.withdraw(keep)
 
     async def _call(
         self,
@@ -131,65 +123,87 @@ class Model:
         messages: Sequence[Message],
         new: Sequence[Message],
         schema: dict[str, Any],
-    ) -> Completion:
-        self.budget.start_call()
+    ) -> Answer:
+        question = self._answers.question(step, attempt, messages, schema, self.provider.identities)
+        self.account.start_call()
         self._calls += 1
         call = self._calls
         self.history += [{"call": call, "step": step, "attempt": attempt, **message} for message in new]
         try:
-            completion = await asyncio.wait_for(
-                _traced_call(self.provider, step, messages, schema, self._waits(step, attempt)),
-                self.budget.seconds_left,
-            )
-        except asyncio.TimeoutError:
-            raise self.budget.exceeded(f"max_seconds={self.budget.max_seconds:g}") from None
-        self.budget.spend(completion.input_tokens + completion.output_tokens)
-        self.usage = self.usage.plus(completion)
-        entry = Entry.of(step, attempt, messages, completion)
-        self.history.append(history_of_answer(call, entry))
-        await self.transcript.record(entry)
-        return completion
+            answer = await asyncio.wait_for(self._traced(question), self.account.seconds_left)
+        except BaseException as error:
+            self.account.call_failed()
+            late = isinstance(error, asyncio.TimeoutError) and self.account.seconds_left == 0
+            failure = self.account.out_of_time() if late else error
+            if isinstance(failure, CodegenError):
+                key = question.keys[0] if question.keys else ""
+                await self.transcript.record_failure(step, attempt, question.messages, str(failure), key)
+            raise failure from None
+        self.account.advance(answer.elapsed)
+        self.account.spend(step, usage_of(answer.entry))
+        self.history.append(history_of_answer(call, answer.entry))
+        await self.transcript.record(answer.entry)
+        return answer
+
+    async def _traced(self, question: Question) -> Answer:
+        """Look the answer up, or ask; inside a Flyte task as a trace, which a retry on a cluster is served from."""
+
+        async def ask() -> Completion:
+            waits = self._waits(question.step, question.attempt)
+            return await self.provider.complete(question.step, question.messages, question.schema, question.step, waits)
+
+        async def ask_model(request: str) -> str:
+            return json.dumps(asdict(await self._answers.get(question, ask, lambda: self.account.seconds)))
+
+        # Flyte shows a trace under the name of its function.
+        ask_model.__name__ = f"ask_{question.step}"
+        # The request is the trace's key, so it says everything that decides the answer, and no secret.
+        answer = json.loads(await flyte.trace(ask_model)(json.dumps(asdict(question), sort_keys=True)))
+        return Answer(**{**answer, "entry": Entry(**answer["entry"])})
+
+    def _remember(self, given: Sequence[Answer], *, usable: bool) -> None:
+        for answer in given:
+            self._answers.gave(answer, usable=usable)
 
     def _waits(self, step: str, attempt: int) -> Waits:
         return Waits(
-            seconds_left=lambda: self.budget.seconds_left,
+            seconds_left=lambda: self.account.seconds_left,
             tell=lambda model, reason, seconds: self._on_event(ModelRetried(attempt, step, model, reason, seconds)),
         )
 
 
-async def _traced_call(
-    provider: Provider, step: str, messages: Sequence[Message], schema: dict[str, Any], waits: Waits
-) -> Completion:
-    """Call the provider; inside a Flyte task as a trace, so that a retry on a cluster does not pay again."""
+def _answered(step: str, attempt: int, given: Sequence[Answer]) -> ModelAnswered:
+    used = StepUsage()
+    for answer in given:
+        used = used.plus(usage_of(answer.entry))
+    return ModelAnswered(
+        attempt,
+        step,
+        used.input_tokens,
+        used.output_tokens,
+        used.cost,
+        used.seconds,
+        cached_tokens=used.cached_tokens,
+        model=given[-1].entry.model,
+        served=all(answer.served for answer in given),
+    )
 
-    async def ask_model(request: str) -> str:
-        asked = json.loads(request)
-        completion = await provider.complete(asked["step"], asked["messages"], asked["schema"], asked["step"], waits)
-        return json.dumps(asdict(completion))
 
-    # Flyte shows a trace under the name of its function.
-    ask_model.__name__ = f"ask_{step}"
-    # The request is the trace's key, so it says everything that decides the answer, and no secret.
-    request = {"step": step, "model": provider.model, "messages": list(messages), "schema": schema}
-    answer: str = await flyte.trace(ask_model)(json.dumps(request, sort_keys=True))
-    return Completion(**json.loads(answer))
-
-
-def _read(completion: Completion, step: Step[A]) -> A:
+def _read(completion: Entry, step: Step[A]) -> A:
     if completion.finish_reason == CUT_OFF:
         raise BadAnswerError(
             "Your answer was cut off at the limit of its length, so it is incomplete. Give a complete answer that is "
             "shorter: no comments or explanations that can be left out."
         )
     if completion.finish_reason in REFUSED:
-        raise BadAnswerError(f"The request was refused: {completion.text[:500] or completion.finish_reason}")
-    return read_answer(completion.text, step.answer_type)
+        raise BadAnswerError(f"The request was refused: {completion.answer[:500] or completion.finish_reason}")
+    return read_answer(completion.answer, step.answer_type)
 
 
-def _ask_again(completion: Completion, error: BadAnswerError, schema: dict[str, Any]) -> list[Message]:
+def _ask_again(completion: Entry, error: BadAnswerError, schema: dict[str, Any]) -> list[Message]:
     return [
         # Some endpoints refuse an empty message.
-        {"role": "assistant", "content": _shortened(completion.text) or "(no answer)"},
+        {"role": "assistant", "content": _shortened(completion.answer) or "(no answer)"},
         {
             "role": "user",
             "content": (
@@ -207,7 +221,7 @@ def _shortened(text: str) -> str:
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
 
 
-def _unusable(step: str, completion: Completion, error: BadAnswerError) -> InvalidAnswerError | AnswerCutOffError:
+def _unusable(step: str, completion: Entry, error: BadAnswerError) -> InvalidAnswerError | AnswerCutOffError:
     if completion.finish_reason == CUT_OFF:
         return AnswerCutOffError(
             f"The model {completion.model} was cut off in its answer to the step {step!r}, also when it was asked for "

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flyteplugins.codegen.core.errors import InfrastructureError
+from flyteplugins.codegen.core.usage import StepUsage
 from flyteplugins.codegen.models.completion import Completion
 from flyteplugins.codegen.models.step import Message
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Entry:
         cost: US dollars, None where the price is not known.
         seconds: Wall time of the call, retries included.
         model: The model that answered.
+        cached_tokens: Those of the tokens sent that the provider had in its cache.
+        key: What the answer is recorded under; empty where it is not.
     """
 
     step: str
@@ -42,9 +47,11 @@ class Entry:
     cost: float | None
     seconds: float
     model: str
+    cached_tokens: int = 0
+    key: str = ""
 
     @classmethod
-    def of(cls, step: str, attempt: int, messages: Sequence[Message], completion: Completion) -> Entry:
+    def of(cls, step: str, attempt: int, messages: Sequence[Message], completion: Completion, key: str = "") -> Entry:
         """The entry for an answer.
 
         Args:
@@ -52,6 +59,7 @@ class Entry:
             attempt: The attempt it belongs to.
             messages: What was sent.
             completion: What came back.
+            key: What it is recorded under.
 
         Returns:
             The entry.
@@ -67,6 +75,8 @@ class Entry:
             cost=completion.cost,
             seconds=round(completion.seconds, 3),
             model=completion.model,
+            cached_tokens=completion.cached_tokens,
+            key=key,
         )
 
     def line(self) -> str:
@@ -79,11 +89,13 @@ class Transcript:
 
     Args:
         path: File to append to; its folder is made where it is missing. None keeps the calls in memory alone.
+        on_trouble: Told, in a sentence, that the file can't be written.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path | None = None, on_trouble: Callable[[str], None] | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.entries: list[Entry] = []
+        self._on_trouble = on_trouble or logger.warning
         self._lock = threading.Lock()
 
     async def record(self, entry: Entry) -> None:
@@ -91,19 +103,32 @@ class Transcript:
 
         Args:
             entry: The call.
-
-        Raises:
-            InfrastructureError: The file can't be written.
         """
         self.entries.append(entry)
-        if self.path is not None:
-            try:
-                await asyncio.to_thread(self._append, self.path, entry.line())
-            except OSError as error:
-                raise InfrastructureError(
-                    f"The transcript {self.path} can't be written: {error}. Nothing more is asked, for it would be "
-                    "paid for and lost."
-                ) from None
+        await self._write(entry.line())
+
+    async def record_failure(
+        self, step: str, attempt: int, messages: Sequence[Message], error: str, key: str = ""
+    ) -> None:
+        """Write the line of a call that brought no answer; a replay passes over it.
+
+        Args:
+            step: Name of the step.
+            attempt: The attempt it belongs to.
+            messages: What was sent.
+            error: What went wrong.
+            key: What its answer would have been recorded under.
+        """
+        line = {"step": step, "attempt": attempt, "key": key, "messages": list(messages), "error": error}
+        await self._write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    async def _write(self, line: str) -> None:
+        if self.path is None:
+            return
+        try:
+            await asyncio.to_thread(self._append, self.path, line)
+        except OSError as error:
+            self._on_trouble(f"The transcript {self.path} can't be written: {error}. It is kept in memory alone.")
 
     def text(self) -> str:
         """All calls so far as JSON lines, as they are in the file and as `replay:FILE` reads them."""
@@ -115,6 +140,25 @@ class Transcript:
             # Closing the file flushes it, so a crash after this loses nothing that was paid for.
             with path.open("a", encoding="utf-8") as file:
                 file.write(line)
+
+
+def usage_of(entry: Entry) -> StepUsage:
+    """What a call used.
+
+    Args:
+        entry: The call.
+
+    Returns:
+        Its tokens, cost and seconds.
+    """
+    return StepUsage(
+        calls=1,
+        input_tokens=entry.input_tokens,
+        output_tokens=entry.output_tokens,
+        cached_tokens=entry.cached_tokens,
+        cost=entry.cost,
+        seconds=entry.seconds,
+    )
 
 
 def transcript_of(history: Iterable[dict[str, Any]]) -> str:
@@ -136,13 +180,24 @@ def transcript_of(history: Iterable[dict[str, Any]]) -> str:
         entry = Entry(
             messages=sent.pop(item["call"], []),
             answer=message["content"],
-            **{name: item[name] for name in _ANSWER_FIELDS},
+            **{name: item[name] for name in _ANSWER_FIELDS if name in item},
         )
         lines.append(entry.line())
     return "".join(lines)
 
 
-_ANSWER_FIELDS = ("step", "attempt", "finish_reason", "input_tokens", "output_tokens", "cost", "seconds", "model")
+_ANSWER_FIELDS = (
+    "step",
+    "attempt",
+    "finish_reason",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "seconds",
+    "model",
+    "cached_tokens",
+    "key",
+)
 
 
 def history_of_answer(call: int, entry: Entry) -> dict[str, Any]:
