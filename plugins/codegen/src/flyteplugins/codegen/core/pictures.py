@@ -29,6 +29,7 @@ class ColumnPicture(Data):
         distinct: How many different values there are; None where that is not known.
         bars: Over all rows: ranges of equal width for numbers and times, in order; for the rest the most frequent
             values, the most frequent first. Empty where neither says anything.
+        ranges: Whether the bars are ranges.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ColumnPicture(Data):
     nulls: int = 0
     distinct: int | None = None
     bars: list[Bar] = Field(default_factory=list)
+    ranges: bool = False
 
 
 class SamplePicture(Data):

@@ -9,13 +9,13 @@ import csv
 import gzip
 import io
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TextIO
 
 from flyte.io import File
 
+from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.data.compare import compare_outputs
 from flyteplugins.codegen.data.samples import take_in_file
 from flyteplugins.codegen.data.tables import Layout, UnreadableTableError, batches, json_records, lay_out, open_text
@@ -118,8 +118,8 @@ async def without_column(file: File, column: str, store: Path) -> File | None:
 
 
 async def _made(file: File, store: Path, make: Callable[[Path], bool]) -> File | None:
-    with tempfile.TemporaryDirectory(prefix="codegen-cut-") as folder:
-        target = Path(folder) / Path(file.path).name
+    async with scratch_in() as folder:
+        target = folder / Path(file.path).name
         if not await asyncio.to_thread(make, target):
             return None
         return await take_in_file(target, store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from flyteplugins.codegen.core.pictures import Bar, ColumnPicture, SamplePicture
 from flyteplugins.codegen.data.tables import Format
 
 ColumnType = Literal[
@@ -43,6 +44,8 @@ class Column:
         top: The most frequent values with their counts; empty where too many differ.
         hints: What else a reader has to know; counts and names of forms, never a value.
         odd: Examples of text among numbers.
+        bars: How the values are spread, for people to look at; no model is told.
+        ranges: Whether the bars are ranges in order, and not the most frequent values.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Column:
     top: tuple[tuple[Any, int], ...] = ()
     hints: tuple[str, ...] = ()
     odd: tuple[str, ...] = ()
+    bars: tuple[Bar, ...] = ()
+    ranges: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,3 +97,23 @@ class Profile:
     def column(self, name: str) -> Column | None:
         """The column of that name, or None."""
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def picture(self) -> SamplePicture:
+        """The sample as people look at it; of binary and nested columns there are no values in it."""
+        return SamplePicture(
+            name=self.name,
+            file_name=self.file_name,
+            rows=self.rows if self.columns else None,
+            columns=[
+                ColumnPicture(
+                    name=column.name,
+                    dtype=column.dtype,
+                    nulls=column.nulls,
+                    distinct=column.distinct,
+                    bars=list(column.bars),
+                    ranges=column.ranges,
+                )
+                for column in self.columns
+            ],
+        )

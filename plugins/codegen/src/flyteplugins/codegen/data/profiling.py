@@ -134,7 +134,12 @@ def _statistics_of(kind: ColumnType, spool: Spool) -> Statistics:
         return TextStatistics(spool)
     if kind in {"nested", "null"}:
         return NullStatistics()
-    return OtherStatistics(ordered=kind not in {"boolean", "binary"})
+    return OtherStatistics(
+        ordered=kind not in {"boolean", "binary"},
+        readable=kind != "binary",
+        times=kind in {"date", "datetime"},
+        numbers=spool if kind == "decimal" else None,
+    )
 
 
 def _as_type(array: pa.Array, kind: ColumnType, layout: Layout) -> pa.Array:

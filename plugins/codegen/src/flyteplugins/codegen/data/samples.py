@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from flyte.io import File
 
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
-from flyteplugins.codegen.core.pinned import pin
+from flyteplugins.codegen.core.pinned import INCOMING, pin
+from flyteplugins.codegen.core.scratch import scratch, scratch_in
 from flyteplugins.codegen.data.tables import Layout, UnreadableTableError, batches, csv_batches, lay_out
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _is_frame(value: object) -> bool:
 def _store_frame(frame: Any, file_name: str, store: Path, label: str) -> File:
     if not len(frame.columns):
         raise InvalidInputError(f"{label} is a DataFrame without columns. Pass one that has columns and rows.")
-    with tempfile.TemporaryDirectory(dir=_folder(store), prefix=".in-") as folder:
-        path = Path(folder) / file_name
+    with scratch(store / INCOMING) as folder:
+        path = folder / file_name
         path.write_text(render_frame(frame), encoding="utf-8", newline="")
         return _store_path(path, file_name, store, label)
 
@@ -122,10 +122,9 @@ async def _store_file(file: object, store: Path, label: str) -> File:
     if "://" not in location:
         return await asyncio.to_thread(_store_path, Path(location), file_name, store, label)
     remote = file if isinstance(file, File) else File(path=location)
-    folder = await asyncio.to_thread(_folder, store)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".in-") as temporary:
+    async with scratch_in(store / INCOMING) as folder:
         try:
-            path = await remote.download(str(Path(temporary) / file_name))
+            path = await remote.download(str(folder / file_name))
         except Exception as error:  # each storage backend raises errors of its own
             raise InvalidInputError(
                 f"{label} can't be read from {location}: {type(error).__name__}: {error}. Check the address and the "
@@ -150,11 +149,6 @@ def _store_path(path: Path, file_name: str, store: Path, label: str) -> File:
         return pin(path, file_name, into=store)
     except OSError as error:
         raise InvalidInputError(f"{label}: {path} can't be read: {error.strerror}. Check its permissions.") from error
-
-
-def _folder(store: Path) -> Path:
-    store.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return store
 
 
 def _check_path(path: Path, label: str) -> None:

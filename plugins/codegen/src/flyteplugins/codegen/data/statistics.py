@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from flyteplugins.codegen.core.pictures import Bar
+from flyteplugins.codegen.data.histograms import TimeCounts, number_bars, value_bars
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +24,13 @@ _COUNTED_VALUES: Final = 10_000
 
 _STEP: Final = 1 << 20
 
+_DATES: Final = "ISO 8601 dates"
+_DATES_WITH_TIMES: Final = "ISO 8601 dates with times"
+
 PATTERNS: Final[dict[str, str]] = {
-    "ISO 8601 dates": r"^\d{4}-(0[1-9]|1[0-2])-([0-2]\d|3[01])$",
+    _DATES: r"^\d{4}-(0[1-9]|1[0-2])-([0-2]\d|3[01])$",
     "ISO 8601 times of day": r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?$",
-    "ISO 8601 dates with times": (
+    _DATES_WITH_TIMES: (
         r"^\d{4}-(0[1-9]|1[0-2])-([0-2]\d|3[01])[T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?( ?(Z|[+-]\d{2}:?\d{2}))?$"
     ),
     "dates as month/day/year": r"^(0?[1-9]|1[0-2])/(0?[1-9]|[12]\d|3[01])/\d{2,4}$",
@@ -121,6 +127,8 @@ class NumberStatistics:
             "std": std,
             "quartiles": (_quantile(values, 1), _quantile(values, 2), _quantile(values, 3)),
             "top": _most_frequent(values) if distinct <= _COUNTED_VALUES else (),
+            "bars": number_bars(values),
+            "ranges": True,
         }
 
 
@@ -137,6 +145,7 @@ class TextStatistics:
         self._padded = 0
         self._rows = 0
         self._not_numbers: dict[str, None] = {}
+        self._times: TimeCounts | None = TimeCounts()
         self.nulls = 0
 
     def add(self, values: pa.Array) -> None:
@@ -167,6 +176,8 @@ class TextStatistics:
         for name in list(self._patterns):
             if not compute.all(compute.match_substring_regex(texts, PATTERNS[name])).as_py():
                 del self._patterns[name]
+        if not (self._patterns.keys() & {_DATES, _DATES_WITH_TIMES} and self._times and self._times.add(texts, counts)):
+            self._times = None
         numbers = compute.match_substring_regex(texts, NUMBER)
         self._numbers += compute.sum(compute.if_else(numbers, counts, 0)).as_py()
         for text in texts.filter(compute.invert(numbers)).slice(0, 3).to_pylist():
@@ -183,6 +194,7 @@ class TextStatistics:
         distinct = 1 + sum(int((chunk[1:] != chunk[:-1]).sum()) for chunk in _overlapping(hashes))
         hints = list(self._patterns)[:1]
         shown: list[str] = []
+        top = tuple(self._counts.most_common(TOP_VALUES)) if self._counts is not None else ()
         if not hints and 2 * self._numbers >= self._rows > self._numbers:
             hints.append(f"numbers but for {self._rows - self._numbers} of {self._rows} values, which are other text")
             shown = list(self._not_numbers)
@@ -194,17 +206,31 @@ class TextStatistics:
             "min": self._range[0],
             "max": self._range[1],
             "lengths": self._lengths,
-            "top": tuple(self._counts.most_common(TOP_VALUES)) if self._counts is not None else (),
+            "top": top,
+            "bars": self._times.bars() if self._times else value_bars(top),
+            "ranges": self._times is not None,
             "hints": tuple(hints),
             "odd": tuple(shown),
         }
 
 
 class OtherStatistics:
-    """Of booleans, dates, times, decimals and binary values: counts and the range."""
+    """Of booleans, dates, times, decimals and binary values: counts and the range.
 
-    def __init__(self, ordered: bool) -> None:
+    Args:
+        ordered: Whether the values have a smallest and a largest one.
+        readable: Whether a value says something to a person.
+        times: Whether they are points in time.
+        numbers: Where they go if they are numbers.
+    """
+
+    def __init__(
+        self, *, ordered: bool, readable: bool = True, times: bool = False, numbers: Spool | None = None
+    ) -> None:
         self._ordered = ordered
+        self._readable = readable
+        self._times = TimeCounts() if times else None
+        self._numbers = numbers
         self._counts: Counter[Any] | None = Counter()
         self._range: tuple[Any, Any] | None = None
         self.nulls = 0
@@ -225,6 +251,10 @@ class OtherStatistics:
                 pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
                 self._counts.update(dict(pairs))
                 self._counts = self._counts if len(self._counts) <= _COUNTED_VALUES else None
+        if self._times and not self._times.add(present):
+            self._times = None
+        if self._numbers:
+            self._numbers.add(present.cast("float64").to_numpy())
         if self._ordered:
             ends = compute.min_max(present).as_py()
             low, high = self._range or (ends["min"], ends["max"])
@@ -234,13 +264,23 @@ class OtherStatistics:
         """The fields of a `Column`."""
         low, high = self._range or (None, None)
         counts = self._counts
+        top = tuple(counts.most_common(TOP_VALUES)) if counts is not None else ()
         return {
             "nulls": self.nulls,
             "distinct": len(counts) if counts is not None else None,
             "min": low,
             "max": high,
-            "top": tuple(counts.most_common(TOP_VALUES)) if counts is not None else (),
+            "top": top,
+            "bars": self._bars(top),
+            "ranges": bool(self._times or self._numbers),
         }
+
+    def _bars(self, top: Sequence[tuple[Any, int]]) -> tuple[Bar, ...]:
+        if self._times:
+            return self._times.bars()
+        if self._numbers:
+            return number_bars(self._numbers.sorted())
+        return value_bars(top) if self._readable else ()
 
 
 class NullStatistics:
