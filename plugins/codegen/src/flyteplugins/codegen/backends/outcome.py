@@ -61,6 +61,7 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         defaults=defaults_of(desk.settings),
         usage=usage,
         timeline=desk.timeline.spans,
+        pictures=[profile.picture for profile in desk.messages.profiles.values()],
     )
 
 
