@@ -16,6 +16,7 @@ from sandbox_bench import empty_lock, processes_with, until
 
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
+from flyteplugins.codegen.core.scratch import PREFIX
 from flyteplugins.codegen.core.uv import uv_binary
 from flyteplugins.codegen.sandbox.environments import EnvironmentStore
 
@@ -108,20 +109,20 @@ async def test_processes_share_one_build(tmp_path: Path, locked: Lock) -> None:
 async def test_a_build_that_was_killed_leaves_nothing_half_built(tmp_path: Path, locked: Lock) -> None:
     root = tmp_path / "environments"
     process = ensuring(root, locked, tmp_path)
-    assert await until(lambda: bool(list(root.glob(".building-*"))), 20.0)
+    assert await until(lambda: bool(list(root.glob(f"{PREFIX}*/building"))), 20.0)
     process.send_signal(signal.SIGKILL)
     await asyncio.to_thread(process.communicate)
     assert await until(lambda: not processes_with(str(root)))  # a uv that outlived it
     assert not (root / locked.key).exists()
     path = await EnvironmentStore(root).ensure(locked)
     assert run(path / "bin" / "python", "import iniconfig; print(1)") == "1"
-    assert list(root.glob(".building-*")) == []
+    assert list(root.glob(f"{PREFIX}*")) == []
 
 
 async def test_a_build_that_was_cancelled_leaves_nothing(tmp_path: Path, locked: Lock) -> None:
     root = tmp_path / "environments"
     task = asyncio.create_task(EnvironmentStore(root).ensure(locked))
-    assert await until(lambda: bool(list(root.glob(".building-*"))))
+    assert await until(lambda: bool(list(root.glob(f"{PREFIX}*/building"))))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

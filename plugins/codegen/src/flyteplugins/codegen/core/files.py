@@ -1,16 +1,18 @@
-"""Files that several processes share: locks, and writes that are never seen half-done. The end of whole folders."""
+"""Files that several processes share: locks, and writes that are never seen half-done."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
+
+from flyteplugins.codegen.core.scratch import scratch
+
+WRITING: Final = ".writing"
+"""Where files lie until they are whole, in the folder that they belong to."""
 
 _SHORTEST_WAIT: Final = 0.005
 _LONGEST_WAIT: Final = 0.2
@@ -70,34 +72,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         path: The file; its folder is made where it is missing.
         content: What it is to hold.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    with scratch(path.parent / WRITING) as folder:
+        written = folder / path.name
+        with written.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all below it, however deep it is and whatever its permissions are."""
-    if not folder.exists():
-        return
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            with suppress(OSError):
-                if not path.is_symlink():
-                    path.chmod(0o700)
-    try:
-        shutil.rmtree(folder)
-    except (OSError, RecursionError):
-        # Deeper than Python's own recursion goes.
-        subprocess.run(  # noqa: S603 # the path is one argument, after the end of the options
-            ["/bin/rm", "-rf", "--", str(folder)], check=False, capture_output=True
-        )
+        written.replace(path)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from flyte.io import File
 
 from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.core.scratch import scratch
+
+INCOMING: Final = ".incoming"
+"""Where in a store files lie until they are whole."""
 
 _READ_ONLY: Final = 0o444
 _CHUNK: Final = 1 << 20
@@ -42,9 +45,7 @@ def pin(source: Path, name: str | None = None, *, into: Path | None = None, move
     target = root / digest / name
     if _stands(target, source.stat().st_size):
         return File(path=str(target), name=name, hash=digest)
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".incoming-", dir=root))
-    try:
+    with scratch(root / INCOMING) as folder:
         copy = folder / "content"
         _take(source, copy, move=move)
         copy.chmod(_READ_ONLY)
@@ -53,8 +54,6 @@ def pin(source: Path, name: str | None = None, *, into: Path | None = None, move
         target = root / digest / name
         target.parent.mkdir(exist_ok=True)
         copy.replace(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return File(path=str(target), name=name, hash=digest)
 
 
@@ -73,10 +72,10 @@ def pin_text(text: str, name: str) -> File:
     target = store() / digest / name
     if _stands(target, len(content)):
         return File(path=str(target), name=name, hash=digest)
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / name
+    with scratch(store() / INCOMING) as folder:
+        source = folder / name
         source.write_bytes(content)
-        return pin(source)
+        return pin(source, move=True)
 
 
 def is_pinned(file: File) -> bool:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
-
-from flyteplugins.codegen.core.files import remove_tree
 
 PREFIX: Final = ".codegen-scratch-"
 """What the names of scratch folders begin with; whatever is so called and unlocked may be removed by anybody."""
@@ -82,6 +82,25 @@ def sweep(parent: Path | None = None) -> list[str]:
                 remove_tree(folder)
                 removed += [] if folder.exists() else [folder.name]
     return removed
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all below it, however deep it is and whatever its permissions are."""
+    if not folder.exists():
+        return
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(OSError):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        # Deeper than Python's own recursion goes.
+        subprocess.run(  # noqa: S603 # the path is one argument, after the end of the options
+            ["/bin/rm", "-rf", "--", str(folder)], check=False, capture_output=True
+        )
 
 
 def _made(parent: Path) -> tuple[Path, int | None]:

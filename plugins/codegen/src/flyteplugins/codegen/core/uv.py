@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from flyteplugins.codegen.core.commands import Finished, run_command
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
 
 _KEPT: Final = re.compile(
@@ -31,22 +29,7 @@ _PIP_SETTINGS: Final = {
 """pip's variables, which uv does not read, and uv's own: the first is set where none of them is."""
 
 
-@dataclass(frozen=True)
-class UvResult:
-    """What a call of uv came to.
-
-    Attributes:
-        exit_code: Its exit status.
-        stdout: What it printed.
-        stderr: Its messages.
-    """
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-async def run_uv(arguments: Sequence[str], stdin: str = "") -> UvResult:
+async def run_uv(arguments: Sequence[str], stdin: str = "") -> Finished:
     """Run the uv that is installed beside this package.
 
     It sees the user's index, proxy and certificate settings, and no project: uv would otherwise take constraints from
@@ -63,25 +46,9 @@ async def run_uv(arguments: Sequence[str], stdin: str = "") -> UvResult:
         EnvironmentBuildError: uv can't be started.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            uv_binary(),
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=Path.home().anchor,
-            env=uv_environment(),
-        )
+        return await run_command([uv_binary(), *arguments], stdin=stdin, cwd=Path.home().anchor, env=uv_environment())
     except OSError as error:
         raise EnvironmentBuildError(f"uv can't be started: {error}. Install it with: pip install uv") from error
-    try:
-        stdout, stderr = await process.communicate(stdin.encode())
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    return UvResult(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
 def uv_binary() -> str:

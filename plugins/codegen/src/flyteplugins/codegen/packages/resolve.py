@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from flyteplugins.codegen.core.commands import Finished
 from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
 from flyteplugins.codegen.core.files import file_lock, write_atomically
 from flyteplugins.codegen.core.paths import home
-from flyteplugins.codegen.core.uv import UvResult, run_uv
+from flyteplugins.codegen.core.uv import run_uv
 from flyteplugins.codegen.packages.errors import (
     InvalidRequirementError,
     NoWheelError,
@@ -111,7 +112,7 @@ async def _compile(spec: EnvironmentSpec, platform: str, guessed: frozenset[str]
     return result.stdout
 
 
-def _failure(spec: EnvironmentSpec, platform: str, result: UvResult, guessed: frozenset[str]) -> EnvironmentBuildError:
+def _failure(spec: EnvironmentSpec, platform: str, result: Finished, guessed: frozenset[str]) -> EnvironmentBuildError:
     """The error for a resolution that uv gave up.
 
     uv has no machine-readable form of it, so its sentences decide. What matches none of them is taken for a failure of

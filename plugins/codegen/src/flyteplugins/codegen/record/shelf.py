@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from flyteplugins.codegen.core.files import WRITING
+from flyteplugins.codegen.core.scratch import scratch
 
 
 @dataclass(frozen=True)
@@ -91,19 +93,17 @@ class LocalShelf:
     def _create(self, path: str, content: bytes) -> bool:
         target = self.folder / path
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        with scratch(self.folder / WRITING) as folder:
+            written = folder / ".content"
+            with written.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # A link, unlike a rename, does not take the place of a file that stands.
-            os.link(temporary, target)
-        except FileExistsError:
-            return False
-        finally:
-            with suppress(FileNotFoundError):
-                Path(temporary).unlink()
+            try:
+                # A link, unlike a rename, does not take the place of a file that stands.
+                os.link(written, target)
+            except FileExistsError:
+                return False
         return True
 
     def _listed(self, prefix: str) -> list[Listed]:

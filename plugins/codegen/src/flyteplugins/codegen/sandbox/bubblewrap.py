@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import importlib
 import os
-import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -18,11 +16,12 @@ from typing import Final
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import CodegenError, SandboxFailedError, SandboxUnavailableError
+from flyteplugins.codegen.core.scratch import scratch, scratch_in
 from flyteplugins.codegen.sandbox.contract import Argument, At, Availability, Job, Limits, Outcome, Python
 from flyteplugins.codegen.sandbox.environments import EnvironmentStore
 from flyteplugins.codegen.sandbox.interpreters import host_interpreter, python_problem, visible_parts
 from flyteplugins.codegen.sandbox.launch import GUEST, standard_variables, through_file, too_long
-from flyteplugins.codegen.sandbox.outputs import Staging, remove_tree
+from flyteplugins.codegen.sandbox.outputs import Staging
 from flyteplugins.codegen.sandbox.supervise import Program, supervise
 
 _NAME: Final = "bubblewrap"
@@ -70,8 +69,8 @@ class BubblewrapRuntime:
             return Availability(False, "bubblewrap needs Linux.")
         try:
             binary = await asyncio.to_thread(_binary)
-            with tempfile.TemporaryDirectory(prefix="codegen-") as folder:
-                job = Job(("/bin/sh", "-c", "exit 0"), Path(folder), limits=Limits(seconds=20.0))
+            async with scratch_in() as folder:
+                job = Job(("/bin/sh", "-c", "exit 0"), folder, limits=Limits(seconds=20.0))
                 outcome = await self.run(job)
         except CodegenError as error:
             return Availability(False, f"{error} {_refusal()}".strip())
@@ -92,15 +91,15 @@ class BubblewrapRuntime:
         """Run a job; see `Runtime.run`."""
         binary = await asyncio.to_thread(_binary)
         mounts = _Mounts(self._store)
-        work = Path(tempfile.gettempdir(), f"codegen-{secrets.token_hex(8)}")  # made where it is needed, which is rare
-        staging = Staging(job.outputs)
+        staging, work = Staging(job.outputs), contextlib.ExitStack()
+        work.callback(staging.remove)
         try:
             command, program = await asyncio.to_thread(_assemble, binary, mounts, job, staging, work)
             outcome = await supervise(command, "contain", program, job.limits, [staging.path])
             await asyncio.to_thread(staging.take_over)
             return outcome
         finally:
-            await asyncio.to_thread(_remove, staging, work)
+            await asyncio.to_thread(work.close)
 
 
 class _Mounts:
@@ -149,13 +148,15 @@ class _Mounts:
                 self.show(path.resolve(), str(path))
 
 
-def _assemble(binary: Path, mounts: _Mounts, job: Job, staging: Staging, work: Path) -> tuple[list[str], Program]:
+def _assemble(
+    binary: Path, mounts: _Mounts, job: Job, staging: Staging, work: contextlib.ExitStack
+) -> tuple[list[str], Program]:
     argv = [mounts.text(argument) for argument in job.argv]
     if isinstance(job.argv[0], Python) and too_long(argv):
         argv, content = through_file(argv, f"{_GUEST}/launch.py", _ARGUMENTS)
-        work.mkdir(mode=0o700)
-        (work / "arguments.json").write_bytes(content)
-        mounts.show(work / "arguments.json", _ARGUMENTS)
+        file = work.enter_context(scratch()) / "arguments.json"
+        file.write_bytes(content)
+        mounts.show(file, _ARGUMENTS)
     env = standard_variables(job.limits, _TEMPORARY) | {name: mounts.text(value) for name, value in job.env.items()}
     for at, host in job.files.items():
         if not _lies_under(at, INPUT_ROOT):
@@ -253,8 +254,3 @@ def _refusal() -> str:
 
 def _lies_under(path: str, root: str) -> bool:
     return path.startswith(f"{root}/") and ".." not in Path(path).parts
-
-
-def _remove(staging: Staging, work: Path) -> None:
-    staging.remove()
-    remove_tree(work)

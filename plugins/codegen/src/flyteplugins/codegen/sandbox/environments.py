@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
-import secrets
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -16,12 +15,11 @@ from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
 from flyteplugins.codegen.core.files import file_lock
 from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.core.scratch import scratch_in, sweep
 from flyteplugins.codegen.core.uv import run_uv
 from flyteplugins.codegen.sandbox.interpreters import find_interpreter, run_python
-from flyteplugins.codegen.sandbox.outputs import remove_tree
 
 _MARKER: Final = "environment.json"
-_SECONDS_UNTIL_ABANDONED: Final = 24 * 3600.0
 _NOT_COMPILED: Final = r"/tests?/"
 """Folders of test suites: half of the files of the large numeric packages, and no program imports them."""
 
@@ -95,24 +93,14 @@ class EnvironmentStore:
         return path
 
     async def _build(self, lock: Lock, path: Path) -> None:
-        await asyncio.to_thread(self._clear, lock.key)
-        building = self._root / f".building-{lock.key}-{secrets.token_hex(4)}"
-        try:
-            await _install(lock, building)
-            await asyncio.to_thread(building.rename, path)
-        finally:
-            await asyncio.to_thread(remove_tree, building)
-
-    def _clear(self, key: str) -> None:
-        # Builds that were killed, and an environment that failed its check: renamed first, so that it is never half
-        # there under its own name. Sandboxes that use it keep what they have mounted.
-        path = self.path(key)
-        if path.exists():
-            path.rename(self._root / f".building-{key}-damaged-{secrets.token_hex(4)}")
-        long_ago = time.time() - _SECONDS_UNTIL_ABANDONED
-        for left in self._root.glob(".building-*"):
-            if left.name.startswith(f".building-{key}-") or left.stat().st_mtime < long_ago:
-                remove_tree(left)
+        await asyncio.to_thread(sweep, self._root)  # builds that were killed
+        async with scratch_in(self._root) as folder:
+            await _install(lock, folder / "building")
+            # One that failed its check is renamed first, so that it is never half there under its own name. Sandboxes
+            # that use it keep what they have mounted.
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(path.rename, folder / "damaged")
+            await asyncio.to_thread((folder / "building").rename, path)
 
 
 async def _install(lock: Lock, folder: Path) -> None:
@@ -136,10 +124,10 @@ async def _install(lock: Lock, folder: Path) -> None:
         # read-only to it. A file that does not compile is one that no import needs.
         compiling = ["compileall", "-q", "-q", "-j", "0", "-x", _NOT_COMPILED, str(folder / "lib")]
         await run_python(python, "-m", *compiling)
-    code, prefix, said = await run_python(python, "-c", _PREFIX_CODE)
-    if code != 0:
-        raise EnvironmentBuildError(f"{interpreter} does not run: {said.strip()}")
-    await asyncio.to_thread(_mark, folder, lock.key, prefix.strip())
+    told = await run_python(python, "-c", _PREFIX_CODE)
+    if told.exit_code != 0:
+        raise EnvironmentBuildError(f"{interpreter} does not run: {told.stderr.strip()}")
+    await asyncio.to_thread(_mark, folder, lock.key, told.stdout.strip())
 
 
 def _mark(folder: Path, key: str, prefix: str) -> None:

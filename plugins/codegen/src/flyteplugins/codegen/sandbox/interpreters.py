@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+from flyteplugins.codegen.core.commands import Finished, run_command
 from flyteplugins.codegen.core.uv import run_uv
 
 
@@ -52,26 +51,13 @@ async def python_problem(version: str) -> str | None:
     )
 
 
-async def run_python(interpreter: Path, *arguments: str) -> tuple[int, str, str]:
+async def run_python(interpreter: Path, *arguments: str) -> Finished:
     """Run an interpreter with code of ours, without anything that is installed for it; a cancelled call ends it.
 
     Returns:
-        Exit status, standard output and standard error.
+        Exit status and what it printed.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(str(interpreter), "-I", "-S", *arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        stdout, stderr = await process.communicate()
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise
-    return process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace")
+    return await run_command([str(interpreter), "-I", "-S", *arguments])
 
 
 def visible_parts(prefix: Path) -> list[Path]:

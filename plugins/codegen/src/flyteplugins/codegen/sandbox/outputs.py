@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from flyteplugins.codegen.core.files import remove_tree
+from flyteplugins.codegen.core.scratch import remove_tree
 
 _DEEPEST: Final = 64
 _MOST_ENTRIES: Final = 100_000

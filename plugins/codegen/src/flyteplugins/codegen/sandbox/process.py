@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import SandboxFailedError
+from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.sandbox.contract import Argument, At, Availability, Job, Outcome, Python
 from flyteplugins.codegen.sandbox.environments import EnvironmentStore
 from flyteplugins.codegen.sandbox.interpreters import host_interpreter, python_problem
 from flyteplugins.codegen.sandbox.launch import GUEST, LAUNCHER, standard_variables, through_file, too_long
-from flyteplugins.codegen.sandbox.outputs import Staging, remove_tree
+from flyteplugins.codegen.sandbox.outputs import Staging
 from flyteplugins.codegen.sandbox.supervise import Program, supervise
 
 _NAME: Final = "process"
@@ -55,16 +55,16 @@ class ProcessRuntime:
     async def run(self, job: Job) -> Outcome:
         """Run a job; see `Runtime.run`."""
         staging = Staging(job.outputs)
-        work = Path(tempfile.mkdtemp(prefix="codegen-"))
-        try:
-            program = await asyncio.to_thread(self._assemble, job, staging, work)
-            command = [str(host_interpreter()), "-I", "-S", str(GUEST / "init.py")]
-            written = [staging.path, work / "tmp"]
-            outcome = await supervise(command, "adopt", program, job.limits, written)
-            await asyncio.to_thread(staging.take_over)
-            return outcome
-        finally:
-            await asyncio.to_thread(_remove, staging, work)
+        async with scratch_in() as work:
+            try:
+                program = await asyncio.to_thread(self._assemble, job, staging, work)
+                command = [str(host_interpreter()), "-I", "-S", str(GUEST / "init.py")]
+                written = [staging.path, work / "tmp"]
+                outcome = await supervise(command, "adopt", program, job.limits, written)
+                await asyncio.to_thread(staging.take_over)
+                return outcome
+            finally:
+                await asyncio.to_thread(staging.remove)
 
     def _assemble(self, job: Job, staging: Staging, work: Path) -> Program:
         temporary = work / "tmp"
@@ -112,8 +112,3 @@ def _copy(source: Path, target: Path) -> None:
         return
     shutil.copyfile(source, target)
     target.chmod(0o444)
-
-
-def _remove(staging: Staging, work: Path) -> None:
-    staging.remove()
-    remove_tree(work)

@@ -6,8 +6,6 @@ import asyncio
 import dataclasses
 import hashlib
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
 from flyteplugins.codegen.core.errors import JobError, OutputTooLargeError
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.pinned import is_pinned, pin, pin_text
+from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Python, Runtime
 from flyteplugins.codegen.tasks import records
 from flyteplugins.codegen.tasks.records import Execution
@@ -227,12 +226,13 @@ class Executor:
 
 
 async def _run(runtime: Runtime, work: Work, files: Mapping[str, File]) -> Execution:
-    root = home() / "running"
-    root.mkdir(parents=True, exist_ok=True)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=root))
+    async with scratch_in(home() / "running") as folder:
+        return await _run_in(folder, runtime, work, files)
+
+
+async def _run_in(folder: Path, runtime: Runtime, work: Work, files: Mapping[str, File]) -> Execution:
+    outputs = folder / "outputs"
     try:
-        outputs = folder / "outputs"
-        outputs.mkdir()
         outcome = await runtime.run(
             Job(
                 argv=work.argv,
@@ -255,8 +255,6 @@ async def _run(runtime: Runtime, work: Work, files: Mapping[str, File]) -> Execu
         error.args = tuple(redact(str(told), work.secrets) for told in error.args)
         error.stdout, error.stderr = redact(error.stdout, work.secrets), redact(error.stderr, work.secrets)
         raise
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _pin_all(files: Mapping[str, File | str]) -> dict[str, File]:
