@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from flyteplugins.codegen.core.data import Data
-from flyteplugins.codegen.core.verdict import Artefact, Stage
+from flyteplugins.codegen.core.verdict import Artefact, Stage, TestCase
 
 
 class Span(Data):
@@ -43,6 +43,7 @@ class Attempt(Data):
         passed: Whether all checks and tests passed.
         stage: Where it failed; None where it passed.
         failure: What the failure said; empty where it passed.
+        cases: Its tests and how they went, where it came to that.
         error_type: The artefact that was changed next; None after the last attempt.
         reason: Why that one.
     """
@@ -54,6 +55,7 @@ class Attempt(Data):
     passed: bool = False
     stage: Stage | None = None
     failure: str = ""
+    cases: list[TestCase] = Field(default_factory=list)
     error_type: Artefact | None = None
     reason: str = ""
 

@@ -8,8 +8,9 @@ from typing import Final
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
-_CONTROLS: Final = ("Cc", "Cf")
-"""Control characters, and the format characters with which text can be made to read otherwise than it is."""
+_CONTROLS: Final = ("Cc", "Cf", "Cs")
+"""Control characters, the format characters with which text can be made to read otherwise than it is, and the
+surrogates, which no file can hold."""
 
 _KEPT: Final = "\n\t\u200c\u200d"
 """Two joiners among them: some scripts are not written without them."""
