@@ -43,4 +43,6 @@ class Verbs:
 
     async def revise(self, result: CodeGenEvalResult, wanted: RevisionOptions) -> CodeGenEvalResult:
         """Change the code, and check it anew."""
-        raise NotImplementedError
+        from flyteplugins.codegen.backends import revision
+
+        return await revision.revise(result, wanted)

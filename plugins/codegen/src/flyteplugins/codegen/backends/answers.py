@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, create_model, field_validator, model_validator
@@ -225,9 +225,9 @@ def unfenced(code: str) -> str:
     return stripped + "\n" if stripped else ""
 
 
-def coverage_of(answer: TestsAnswer) -> dict[int, tuple[str, ...]]:
+def coverage_of(rows: Iterable[Coverage]) -> dict[int, tuple[str, ...]]:
     """Names of the tests behind each constraint, by its number."""
-    return {row.constraint: tuple(row.tests) for row in answer.coverage}
+    return {row.constraint: tuple(row.tests) for row in rows}
 
 
 def test_names(code: str) -> tuple[str, ...]:

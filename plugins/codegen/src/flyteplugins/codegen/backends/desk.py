@@ -197,7 +197,7 @@ class Desk:
         except UNUSABLE:
             return draft
         coverage = dict(draft.coverage)
-        for number, names in answers.coverage_of(more).items():
+        for number, names in answers.coverage_of(more.coverage).items():
             coverage[number] = (*coverage.get(number, ()), *names)
         return dataclasses.replace(
             draft,
@@ -244,7 +244,7 @@ class Desk:
         return dataclasses.replace(
             draft,
             tests=answer.code,
-            coverage=answers.coverage_of(answer),
+            coverage=answers.coverage_of(answer.coverage),
             test_packages=tuple(answer.packages),
             proof=None,
         )

@@ -98,6 +98,27 @@ class Messages:
         text = render("more_tests", plan=draft.plan, tests=draft.tests, problem=self._shown(problem, draft))
         return self._messages(text)
 
+    def revise_plan(self, before: Draft, follow_up: str) -> list[Message]:
+        """Ask for the plan after a follow-up request."""
+        return self._messages(render("revise_plan", plan=before.plan, code=before.solution.code, follow_up=follow_up))
+
+    def revise_code(self, draft: Draft, follow_up: str) -> list[Message]:
+        """Ask for the code after a follow-up request; the draft has the plan after it and the code before it."""
+        text = render(
+            "revise_code",
+            plan=draft.plan,
+            code=draft.solution.code,
+            follow_up=follow_up,
+            examples=self._examples(),
+            data=self._checked(),
+        )
+        return self._messages(text)
+
+    def revise_tests(self, draft: Draft, follow_up: str) -> list[Message]:
+        """Ask which tests hold after a follow-up request, and for new ones; the code is not shown."""
+        text = render("revise_tests", plan=draft.plan, tests=draft.tests, follow_up=follow_up, data=self._checked())
+        return self._messages(text)
+
     def deciding(self, plan: CodePlan) -> str:
         """The texts that may decide who is right."""
         return "\n".join(

@@ -60,12 +60,13 @@ class Asked:
     follow_ups: Sequence[str] = ()
 
 
-async def open_desk(settings: Settings, asked: Asked) -> Desk:
+async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> Desk:
     """Check a request against the settings and this machine, and make everything ready that works on it.
 
     Args:
         settings: The agent's settings.
         asked: What `generate()` was called with.
+        asks: Whether a model will be asked; where none is, no key needs to be there.
 
     Returns:
         The desk.
@@ -90,7 +91,7 @@ async def open_desk(settings: Settings, asked: Asked) -> Desk:
         raise SandboxUnavailableError(problem)
     secrets = read(settings.secrets or [])
     provider = provider_for(settings)
-    if error := await asyncio.to_thread(provider.problem):
+    if asks and (error := await asyncio.to_thread(provider.problem)):
         raise error
     emit(Note(0, isolation))
     emit(StepStarted(0, "profile"))

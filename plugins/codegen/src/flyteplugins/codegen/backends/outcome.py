@@ -10,6 +10,7 @@ import flyte
 from flyteplugins.codegen.backends.answers import test_names
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.draft import Turn, best_of
+from flyteplugins.codegen.backends.origin import origin_of
 from flyteplugins.codegen.core.contract import VALUE_TYPES
 from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
 from flyteplugins.codegen.core.result import CodeGenEvalResult, RunDefaults, SecretName
@@ -60,6 +61,7 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         receipt=_receipt(desk, best),
         defaults=defaults_of(desk.settings),
         usage=usage,
+        origin=origin_of(desk.settings, desk.request, desk.messages.evaluation),
         timeline=desk.timeline.spans,
         pictures=[profile.picture for profile in desk.messages.profiles.values()],
     )

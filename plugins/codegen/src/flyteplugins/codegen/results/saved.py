@@ -20,6 +20,7 @@ from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.models.transcript import transcript_of
+from flyteplugins.codegen.results.script import script, without_metadata
 
 SOLUTION: Final = "solution.py"
 TESTS: Final = "test_solution.py"
@@ -39,9 +40,6 @@ EDITED: Final = (
 )
 """The warning in the receipt of a generation whose code or tests were edited in its folder."""
 
-_METADATA = re.compile(r"^# /// script\n(?:#(?: .*)?\n)*?# ///\n\n?", re.MULTILINE)
-_PINNED = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)", re.MULTILINE)
-_REQUIREMENT_NAME = re.compile(r"^\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<extras>\[[^\]]*\])?")
 _CREDENTIAL = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 _EMPTY: Final = Contract(inputs={}, outputs={})
 _STAGING_PREFIX: Final = ".saving-"
@@ -146,7 +144,7 @@ def load(folder: Path) -> CodeGenEvalResult:
     warnings = [*(line for line in result.receipt.warnings if line not in told), *told]
     changed: dict[str, Any] = {"receipt": result.receipt.model_copy(update={"warnings": warnings})}
     if SOLUTION in edits and result.solution:
-        code = _METADATA.sub("", edits[SOLUTION], count=1)
+        code = without_metadata(edits[SOLUTION])
         changed["solution"] = result.solution.model_copy(update={"code": code})
     if TESTS in edits:
         changed["tests"] = edits[TESTS]
@@ -157,28 +155,6 @@ def edited(folder: Path) -> bool:
     """Whether somebody changed the code or the tests of a saved generation since it was written."""
     root = folder.expanduser().absolute()
     return bool(_edits(_read(root), root))
-
-
-def script(result: CodeGenEvalResult) -> str:
-    """The code with its dependencies as inline script metadata (PEP 723), for `uv run` and the like.
-
-    The distributions that the code imports are pinned to the versions that were tested.
-
-    Args:
-        result: A result with a solution.
-
-    Returns:
-        The text of `solution.py`.
-    """
-    code = result.solution.code if result.solution else ""
-    lines = ["# /// script"]
-    if result.lock:
-        lines.append(f'# requires-python = ">={result.lock.python}"')
-    lines += ["# dependencies = ["]
-    lines += [f'#     "{requirement}",' for requirement in _pinned(result)]
-    lines += ["# ]", "# ///", "", ""]
-    # A second block of the same kind, from the model, would be an error of the standard.
-    return "\n".join(lines) + _METADATA.sub("", code)
 
 
 def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> None:
@@ -268,25 +244,6 @@ def _edits(result: CodeGenEvalResult, root: Path) -> dict[str, str]:
     written = {SOLUTION: script(result) if result.solution else None, TESTS: result.tests}
     now = {name: (root / name).read_text(encoding="utf-8") for name in written if (root / name).is_file()}
     return {name: text for name, text in now.items() if text != written[name]}
-
-
-def _pinned(result: CodeGenEvalResult) -> list[str]:
-    """The requirements of the code, each with the version of the lock where that has one."""
-    versions = (
-        {_canonical(match["name"]): match["version"] for match in _PINNED.finditer(result.lock.requirements)}
-        if result.lock
-        else {}
-    )
-    pinned = []
-    for requirement in result.detected_packages:
-        match = _REQUIREMENT_NAME.match(requirement)
-        version = versions.get(_canonical(match["name"])) if match else None
-        pinned.append(f"{match['name']}{match['extras'] or ''}=={version}" if match and version else requirement)
-    return sorted(pinned)
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _without_credentials(document: dict[str, Any]) -> None:
