@@ -11,12 +11,13 @@ from pydantic import BaseModel
 
 from flyteplugins.codegen import AutoCoderAgent
 from flyteplugins.codegen.backends.answers import CodeAnswer, PlanAnswer, TestsAnswer
-from flyteplugins.codegen.backends.opening import Asked, preview
+from flyteplugins.codegen.backends.asked import Asked
+from flyteplugins.codegen.backends.opening import preview
 from flyteplugins.codegen.backends.workshop import TOOLS
 from flyteplugins.codegen.cli.console import Screen
 from flyteplugins.codegen.data.constraints import ParsedConstraints
-from flyteplugins.codegen.models.answer import schema_of, strict_schema
 from flyteplugins.codegen.models.estimate import Estimate, estimate
+from flyteplugins.codegen.models.schema import schema_of, strict_schema
 from flyteplugins.codegen.models.step import Message
 
 _ANSWERS: Final[dict[str, type[BaseModel]]] = {

@@ -1,96 +1,28 @@
-"""Between a pydantic type and a model: the schema that is sent, and reading what comes back."""
+"""Reading what a model wrote as the type that was asked for, in whatever form it wrote it."""
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any, Final
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from flyteplugins.codegen.models.fenced import Block, fenced_blocks, parses, without_thinking
+from flyteplugins.codegen.models.json_text import Found, json_objects, mended, why_no_object
+from flyteplugins.codegen.models.schema import EACH, Path, code_paths, schema_of, unpaired
 from flyteplugins.codegen.models.step import A
-
-_MAX_STARTS: Final = 200
-"""How many opening braces are tried as the start of the answer."""
-
-_THINKING = re.compile(r"\A\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
-
-_NOT_IN_STRICT: Final = frozenset({"default", "title", "examples", "minLength", "maxLength", "uniqueItems"})
-"""Keywords that strict structured output refuses somewhere; pydantic checks what they say."""
 
 
 class BadAnswerError(ValueError):
     """An answer that can't be used; the message is written for the model that gave it."""
 
 
-def schema_of(answer_type: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of an answer.
-
-    Args:
-        answer_type: The pydantic type.
-
-    Returns:
-        The schema as pydantic makes it.
-    """
-    return answer_type.model_json_schema()
-
-
-def strict_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema in the form that strict structured output takes.
-
-    Every object is closed and all its properties are required. Strict output has no objects with free keys: such a
-    mapping becomes a list of `{"name": ..., "value": ...}`, which `read_answer` turns back.
-
-    Args:
-        schema: A JSON schema made by pydantic.
-
-    Returns:
-        Another schema; `schema` is unchanged.
-    """
-    strict: dict[str, Any] = _strict(schema)
-    return strict
-
-
-def _strict(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_strict(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        # Strict output allows nothing beside a reference.
-        return {"$ref": node["$ref"]}
-    if _is_mapping(node):
-        pair = {"name": {"type": "string"}, "value": _strict(node["additionalProperties"])}
-        items = {"type": "object", "properties": pair, "required": ["name", "value"], "additionalProperties": False}
-        return {**_described(node), "type": "array", "items": items}
-    kept = {key: value for key, value in node.items() if key not in _NOT_IN_STRICT}
-    for key in ("items", "anyOf", "allOf", "oneOf"):
-        if key in kept:
-            kept[key] = _strict(kept[key])
-    for key in ("properties", "$defs"):
-        if key in kept:
-            kept[key] = {name: _strict(value) for name, value in kept[key].items()}
-    if kept.get("type") == "object":
-        kept["additionalProperties"] = False
-        kept["required"] = list(kept.setdefault("properties", {}))
-    if "oneOf" in kept:
-        kept["anyOf"] = kept.pop("oneOf")
-        kept.pop("discriminator", None)
-    return kept
-
-
-def _described(node: dict[str, Any]) -> dict[str, Any]:
-    return {"description": node["description"]} if "description" in node else {}
-
-
-def _is_mapping(node: dict[str, Any]) -> bool:
-    return node.get("type") == "object" and isinstance(node.get("additionalProperties"), dict)
-
-
 def read_answer(text: str, answer_type: type[A]) -> A:
     """Read what a model wrote as the answer type.
 
-    The JSON object may stand alone, in a Markdown fence, or with text around it.
+    The JSON object may stand alone, in a Markdown fence, or with text around it. Code may stand in it, or beside it
+    in fenced blocks of Python: one block for each field of code, in their order.
 
     Args:
         text: What the model wrote, complete.
@@ -100,63 +32,141 @@ def read_answer(text: str, answer_type: type[A]) -> A:
         The validated answer.
 
     Raises:
-        BadAnswerError: There is no JSON object, or none that is valid; the message says what is wrong with it.
+        BadAnswerError: There is no answer in it, or none that is valid; the message says what is wrong with it.
     """
-    # Of several objects the longest is most likely the answer that was meant.
-    objects = sorted(_objects(text), key=lambda found: found[0], reverse=True)
-    if not objects:
-        raise BadAnswerError(_why_no_object(text))
-    problems: list[ValidationError] = []
-    for _, value in objects:
-        valid = _validated(value, answer_type, problems)
-        if valid is not None:
-            return valid
-    raise BadAnswerError(_what_is_wrong(problems[0]))
-
-
-def _validated(value: dict[str, Any], answer_type: type[A], problems: list[ValidationError]) -> A | None:
-    schema = schema_of(answer_type)
-    try:
-        return answer_type.model_validate(_unpaired(value, schema, schema.get("$defs", {})))
-    except ValidationError as error:
-        problems.append(error)
-        return None
-
-
-def _objects(text: str) -> list[tuple[int, dict[str, Any]]]:
-    """The JSON objects in a text with their lengths, outermost only, in order."""
-    body = _THINKING.sub("", text, count=1)
-    # Models often put raw line ends into strings, above all into code.
-    decoder = json.JSONDecoder(strict=False)
-    found: list[tuple[int, dict[str, Any]]] = []
-    start, tried = body.find("{"), 0
-    while start >= 0 and tried < _MAX_STARTS:
-        tried += 1
+    if not text.strip():
+        raise BadAnswerError("The answer was empty.")
+    body = without_thinking(text)
+    if not body.strip():
+        raise BadAnswerError("The answer was empty: there was nothing after the thinking.")
+    problem: str | None = None
+    for value in _candidates(body, schema_of(answer_type)):
+        if isinstance(value, str):
+            problem = problem or value
+            continue
         try:
-            value, end = decoder.raw_decode(body, start)
-        except (json.JSONDecodeError, RecursionError):
-            end = start + 1
+            return answer_type.model_validate(value)
+        except ValidationError as error:
+            problem = problem or _what_is_wrong(error)
+    raise BadAnswerError(problem or why_no_object(body))
+
+
+def fields_of_code(value: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """The texts in the fields of code of an answer.
+
+    Args:
+        value: The JSON object of the answer.
+        schema: The JSON schema that pydantic made.
+
+    Returns:
+        Those that are there.
+    """
+    slots = [slot for path in code_paths(schema) for slot in _slots(value, path)]
+    return [holder[name] for holder, name in slots if isinstance(holder.get(name), str)]
+
+
+def _candidates(body: str, schema: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
+    """What may be meant as the answer, the likeliest first; a text says why there is none."""
+    paths = code_paths(schema)
+    found = json_objects(body)
+    blocks = _blocks_of_code(body, found) if paths else []
+    beside = [one for one in found if not any(block.start < one.start and one.end <= block.end for block in blocks)]
+    objects = _of_the_type(beside, schema)
+    lenient = mended(_without(body, blocks))
+    if not objects and lenient != body:
+        objects = _of_the_type(json_objects(lenient), schema)
+    for value in objects:
+        yield from _with_and_without_blocks(value, schema, paths, blocks)
+    if not objects and blocks:
+        yield from _with_blocks({}, paths, blocks)
+    if not objects and beside:
+        yield f"The JSON object has none of the fields that were asked for: {', '.join(schema.get('properties', {}))}."
+
+
+def _blocks_of_code(body: str, objects: Sequence[Found]) -> list[Block]:
+    """The fenced blocks of Python that are no part of a JSON string; those without a language where none says it."""
+    blocks = [
+        block
+        for block in fenced_blocks(body)
+        if not any(found.start < block.start and block.end <= found.end for found in objects)
+    ]
+    return [block for block in blocks if block.is_python] or [
+        block for block in blocks if not block.language and block.text.strip() and parses(block.text)
+    ]
+
+
+def _without(body: str, blocks: Iterable[Block]) -> str:
+    for block in sorted(blocks, key=lambda block: block.start, reverse=True):
+        body = body[: block.start] + body[block.end :]
+    return body
+
+
+def _of_the_type(objects: Iterable[Found], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects that have a field of the type, and those inside of others, where a model wrapped the answer.
+
+    The longest comes first: it is most likely what was meant.
+    """
+    fields = set(schema.get("properties", {}))
+    found = []
+    for value in (one.value for one in sorted(objects, key=lambda one: one.end - one.start, reverse=True)):
+        if fields & set(value) or not fields:
+            found.append(unpaired(value, schema))
         else:
-            found.append((end - start, value))
-        start = body.find("{", end)
+            inner = [item for item in value.values() if isinstance(item, dict) and fields & set(item)]
+            found += [unpaired(item, schema) for item in inner]
     return found
 
 
-def _why_no_object(text: str) -> str:
-    if not text.strip():
-        return "The answer was empty."
-    body = _THINKING.sub("", text, count=1)
-    start = body.find("{")
-    if start < 0:
-        return "The answer has no JSON object."
-    try:
-        json.JSONDecoder(strict=False).raw_decode(body, start)
-    except json.JSONDecodeError as error:
-        around = body[max(start, error.pos - 40) : error.pos + 40]
-        return f"The JSON does not parse: {error.msg} at line {error.lineno} column {error.colno}, near {around!r}."
-    except RecursionError:
-        return "The JSON is nested too deeply."
-    return "The answer has no JSON object."
+def _with_and_without_blocks(
+    value: dict[str, Any], schema: dict[str, Any], paths: list[Path], blocks: list[Block]
+) -> list[dict[str, Any] | str]:
+    own = fields_of_code(value, schema)
+    if not blocks:
+        return [value]
+    filled = list(_with_blocks(value, paths, blocks))
+    if not own:
+        return filled
+    # A field may say no more than "see above", and a block beside a whole answer may be an example of its use.
+    in_blocks, in_fields = sum(len(block.text) for block in blocks), sum(map(len, own))
+    return [*filled, value] if in_blocks > in_fields else [value, *filled]
+
+
+def _with_blocks(value: dict[str, Any], paths: list[Path], blocks: list[Block]) -> Iterator[dict[str, Any] | str]:
+    filled = copy.deepcopy(value)
+    slots = [slot for path in paths for slot in _slots(filled, path)]
+    if len(slots) == len(blocks):
+        for (holder, name), block in zip(slots, blocks, strict=True):
+            holder[name] = block.text
+        yield filled
+    elif len(slots) == 1:
+        # Examples of use, or a first draft, may stand beside what is meant: that is mostly the longest.
+        holder, name = slots[0]
+        for block in sorted(blocks, key=lambda block: len(block.text), reverse=True):
+            holder[name] = block.text
+            yield copy.deepcopy(filled)
+    else:
+        places = ", ".join(_shown(path) for path in paths)
+        yield (
+            f"There must be {len(slots)} fenced blocks of Python, one for {places} in the order of the JSON object, "
+            f"and the answer has {len(blocks)}."
+        )
+
+
+def _shown(path: Path) -> str:
+    """The way to a field, as people say it: `tests[].code` is "code of each of tests"."""
+    *before, name = [part for part in path if part != EACH]
+    return f"{name} of each of {'.'.join(before)}" if before else name
+
+
+def _slots(value: Any, path: Path) -> list[tuple[dict[str, Any], str]]:
+    """The objects that hold the field at the end of a path, each with the field's name."""
+    holders = [value]
+    for name in path[:-1]:
+        if name == EACH:
+            holders = [item for holder in holders if isinstance(holder, list) for item in holder]
+        else:
+            holders = [holder[name] for holder in holders if isinstance(holder, dict) and name in holder]
+    return [(holder, path[-1]) for holder in holders if isinstance(holder, dict)]
 
 
 def _what_is_wrong(error: ValidationError) -> str:
@@ -169,22 +179,3 @@ def _what_is_wrong(error: ValidationError) -> str:
         lines.append(f"- {where}: {problem['msg']}{shown}")
     more = error.error_count() - len(lines)
     return "\n".join([*lines, f"- and {more} more"] if more > 0 else lines)
-
-
-def _unpaired(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
-    """Turn lists of name and value back into the mappings that the type has."""
-    if "$ref" in schema:
-        schema = definitions.get(schema["$ref"].rsplit("/", 1)[-1], {})
-    for choice in schema.get("anyOf", []):
-        changed = _unpaired(value, choice, definitions)
-        if changed != value:
-            return changed
-    if isinstance(value, dict):
-        properties = schema.get("properties", {})
-        return {name: _unpaired(item, properties.get(name, {}), definitions) for name, item in value.items()}
-    if isinstance(value, list):
-        if _is_mapping(schema) and all(isinstance(item, dict) and set(item) == {"name", "value"} for item in value):
-            inner = schema["additionalProperties"]
-            return {str(item["name"]): _unpaired(item["value"], inner, definitions) for item in value}
-        return [_unpaired(item, schema.get("items", {}), definitions) for item in value]
-    return value

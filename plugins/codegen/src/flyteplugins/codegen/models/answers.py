@@ -83,6 +83,7 @@ class Answers:
         messages: Sequence[Message],
         schema: dict[str, Any],
         identities: Sequence[Mapping[str, Any]],
+        passed_over: int = 0,
     ) -> Question:
         """Put a question. The same one again in a generation is another one: it gets another answer.
 
@@ -92,6 +93,7 @@ class Answers:
             messages: The conversation so far.
             schema: JSON schema of the answer.
             identities: What decides the answer besides, for each model that may give it.
+            passed_over: How many of these are not asked this time, counted from the first.
 
         Returns:
             The question.
@@ -101,7 +103,7 @@ class Answers:
         of_all = key_of([decides, list(identities)])
         number = self._asked[of_all]
         self._asked[of_all] += 1
-        keys = tuple(key_of({**decides, "of": identity, "n": number}) for identity in identities)
+        keys = tuple(key_of({**decides, "of": identity, "n": number}) for identity in identities[passed_over:])
         return Question(step, attempt, told, schema, number, keys)
 
     async def get(

@@ -36,6 +36,8 @@ class Completion:
         identity: Which of the provider's `identities` answered, by its place there.
         form: The form that it was asked for in, one of `FORMS`; empty where that is not known. Nothing that decides
             an answer: the conversation is the same in each.
+        form_left: Whether the model has shown that this form does not suit it, so that the next call uses another.
+        next_model: What `Waits.passed_over` must be to ask the next model; 0 where there is none.
     """
 
     text: str
@@ -48,6 +50,8 @@ class Completion:
     cached_tokens: int = 0
     identity: int = 0
     form: str = ""
+    form_left: bool = False
+    next_model: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,10 @@ class Waits:
     """How long a call may wait for an endpoint in trouble, and who is told that it does.
 
     Attributes:
-        passed_over: How many of the provider's models are not asked, counted from the first: those that gave no
-            usable answer to this question.
         seconds_left: Gives the seconds that are left of the generation; None for no limit.
         tell: Is told the model, the reason and the seconds of each wait, 0 where another model is asked instead.
+        passed_over: How many of the provider's models are not asked, counted from the first: those that gave no
+            usable answer to this question.
     """
 
     seconds_left: Callable[[], float | None] = lambda: None

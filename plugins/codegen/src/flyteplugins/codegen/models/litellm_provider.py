@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flyteplugins.codegen.core.errors import CodegenError, ModelRefusedError
-from flyteplugins.codegen.models.answer import strict_schema
 from flyteplugins.codegen.models.completion import Completion, Waits
 from flyteplugins.codegen.models.endpoint import Endpoint, RequestRefusedError, Retries
 from flyteplugins.codegen.models.estimate import count_tokens
 from flyteplugins.codegen.models.identity import identity_of
 from flyteplugins.codegen.models.lazy_litellm import litellm
+from flyteplugins.codegen.models.schema import strict_schema
 from flyteplugins.codegen.models.step import Message
 
 

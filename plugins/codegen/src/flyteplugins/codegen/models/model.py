@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
-from typing import Any, Final
+from dataclasses import asdict, replace
+from typing import Any
 
 import flyte
 
-from flyteplugins.codegen.core.errors import AnswerCutOffError, CodegenError, InvalidAnswerError
+from flyteplugins.codegen.core.errors import CodegenError
 from flyteplugins.codegen.core.events import Event, ModelAnswered, ModelRetried, StepStarted
 from flyteplugins.codegen.core.usage import StepUsage, Usage
 from flyteplugins.codegen.models.account import Account
-from flyteplugins.codegen.models.answer import BadAnswerError, read_answer, schema_of
 from flyteplugins.codegen.models.answers import Answer, Answers, Question
-from flyteplugins.codegen.models.completion import CUT_OFF, REFUSED, Completion, Provider, Waits
+from flyteplugins.codegen.models.asking import usable_answer
+from flyteplugins.codegen.models.completion import Completion, Provider, Waits
+from flyteplugins.codegen.models.schema import schema_of
 from flyteplugins.codegen.models.step import A, Message, Step
 from flyteplugins.codegen.models.transcript import Entry, Transcript, history_of_answer, usage_of
-
-_QUOTED_CHARACTERS: Final = 40_000
-"""How much of an unusable answer is sent back with the question for another."""
 
 
 class Model:
@@ -66,7 +64,7 @@ class Model:
         return self.account.usage
 
     async def ask(self, step: Step[A], messages: Sequence[Message], *, attempt: int = 0) -> A:
-        """Ask for an answer; an unusable one is asked for again once, quoting what was wrong.
+        """Ask for an answer; an unusable one is asked for again: see `asking.usable_answer`.
 
         Args:
             step: What is asked, and the type of its answer.
@@ -77,8 +75,8 @@ class Model:
             The validated answer.
 
         Raises:
-            InvalidAnswerError: Both answers were unusable.
-            AnswerCutOffError: Both answers were unusable and the second was cut off.
+            InvalidAnswerError: No answer was usable.
+            AnswerCutOffError: No answer was usable and the last was cut off.
             BudgetExceededError: A limit is reached.
             ModelUnavailableError: No answer within the deadline and the retries.
             ModelRefusedError: The endpoint refuses the key, the model, the address or the request.
@@ -87,20 +85,14 @@ class Model:
         self._on_event(StepStarted(attempt, step.name))
         schema = schema_of(step.answer_type)
         conversation = [{**message, "content": self._hide(message["content"])} for message in messages]
-        new, given = conversation, list[Answer]()
+        given: list[Answer] = []
+
+        async def call(told: Sequence[Message], new: Sequence[Message], passed_over: int) -> Entry:
+            given.append(await self._call(step.name, attempt, told, new, schema, passed_over))
+            return given[-1].entry
+
         try:
-            for last in (False, True):
-                given.append(await self._call(step.name, attempt, conversation, new, schema))
-                completion = given[-1].entry
-                try:
-                    answer = _read(completion, step)
-                    break
-                except BadAnswerError as error:
-                    if last:
-                        raise _unusable(step.name, completion, error) from None
-                    conversation = [*conversation, *_ask_again(completion, error, schema)]
-                    # The answer that it quotes is in the history already.
-                    new = conversation[-1:]
+            answer = await usable_answer(step, conversation, call)
         except BaseException:
             self._remember(given, usable=False)
             raise
@@ -123,14 +115,16 @@ class Model:
         messages: Sequence[Message],
         new: Sequence[Message],
         schema: dict[str, Any],
+        passed_over: int,
     ) -> Answer:
-        question = self._answers.question(step, attempt, messages, schema, self.provider.identities)
+        identities = self.provider.identities
+        question = self._answers.question(step, attempt, messages, schema, identities, passed_over)
         self.account.start_call()
         self._calls += 1
         call = self._calls
         self.history += [{"call": call, "step": step, "attempt": attempt, **message} for message in new]
         try:
-            answer = await asyncio.wait_for(self._traced(question), self.account.seconds_left)
+            answer = await asyncio.wait_for(self._traced(question, passed_over), self.account.seconds_left)
         except BaseException as error:
             self.account.call_failed()
             late = isinstance(error, asyncio.TimeoutError) and self.account.seconds_left == 0
@@ -145,12 +139,15 @@ class Model:
         await self.transcript.record(answer.entry)
         return answer
 
-    async def _traced(self, question: Question) -> Answer:
+    async def _traced(self, question: Question, passed_over: int) -> Answer:
         """Look the answer up, or ask; inside a Flyte task as a trace, which a retry on a cluster is served from."""
 
         async def ask() -> Completion:
-            waits = self._waits(question.step, question.attempt)
-            return await self.provider.complete(question.step, question.messages, question.schema, question.step, waits)
+            waits = replace(self._waits(question.step, question.attempt), passed_over=passed_over)
+            completion = await self.provider.complete(
+                question.step, question.messages, question.schema, question.step, waits
+            )
+            return replace(completion, identity=completion.identity - passed_over)
 
         async def ask_model(request: str) -> str:
             return json.dumps(asdict(await self._answers.get(question, ask, lambda: self.account.seconds)))
@@ -186,48 +183,4 @@ def _answered(step: str, attempt: int, given: Sequence[Answer]) -> ModelAnswered
         cached_tokens=used.cached_tokens,
         model=given[-1].entry.model,
         served=all(answer.served for answer in given),
-    )
-
-
-def _read(completion: Entry, step: Step[A]) -> A:
-    if completion.finish_reason == CUT_OFF:
-        raise BadAnswerError(
-            "Your answer was cut off at the limit of its length, so it is incomplete. Give a complete answer that is "
-            "shorter: no comments or explanations that can be left out."
-        )
-    if completion.finish_reason in REFUSED:
-        raise BadAnswerError(f"The request was refused: {completion.answer[:500] or completion.finish_reason}")
-    return read_answer(completion.answer, step.answer_type)
-
-
-def _ask_again(completion: Entry, error: BadAnswerError, schema: dict[str, Any]) -> list[Message]:
-    return [
-        # Some endpoints refuse an empty message.
-        {"role": "assistant", "content": _shortened(completion.answer) or "(no answer)"},
-        {
-            "role": "user",
-            "content": (
-                f"That answer can't be used:\n{error}\n\nGive the whole answer again, corrected, as one JSON object "
-                f"that fits this JSON schema and nothing else:\n{json.dumps(schema, ensure_ascii=False)}"
-            ),
-        },
-    ]
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= _QUOTED_CHARACTERS:
-        return text
-    half = _QUOTED_CHARACTERS // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
-
-
-def _unusable(step: str, completion: Entry, error: BadAnswerError) -> InvalidAnswerError | AnswerCutOffError:
-    if completion.finish_reason == CUT_OFF:
-        return AnswerCutOffError(
-            f"The model {completion.model} was cut off in its answer to the step {step!r}, also when it was asked for "
-            f"a shorter one ({completion.output_tokens} tokens). Raise max_tokens in litellm_params=, or ask for less."
-        )
-    return InvalidAnswerError(
-        f"The model {completion.model} gave no usable answer to the step {step!r}, also when it was asked again. "
-        f"Last: {error} Try another model, or word the request otherwise."
     )

@@ -92,15 +92,18 @@ def _read(path: Path) -> dict[str, deque[Completion]]:
         ) from None
     queues: dict[str, deque[Completion]] = {}
     for number, line in enumerate(lines, start=1):
-        if line.strip():
-            step, completion = _parse(path, number, line)
+        if line.strip() and (parsed := _parse(path, number, line)):
+            step, completion = parsed
             queues.setdefault(step, deque()).append(completion)
     return queues
 
 
-def _parse(path: Path, number: int, line: str) -> tuple[str, Completion]:
+def _parse(path: Path, number: int, line: str) -> tuple[str, Completion] | None:
+    """The step and the answer of a line; None for a call that brought no answer."""
     try:
         entry = json.loads(line)
+        if "error" in entry and "answer" not in entry:
+            return None
         completion = Completion(
             text=str(entry["answer"]),
             finish_reason=str(entry.get("finish_reason", "stop")),
@@ -109,6 +112,10 @@ def _parse(path: Path, number: int, line: str) -> tuple[str, Completion]:
             cost=entry.get("cost"),
             seconds=float(entry.get("seconds", 0.0)),
             model=str(entry.get("model", f"replay:{path}")),
+            cached_tokens=int(entry.get("cached_tokens", 0)),
+            form=str(entry.get("form", "")),
+            form_left=bool(entry.get("form_left", False)),
+            next_model=int(entry.get("next_model", 0)),
         )
         return str(entry["step"]), completion
     except (ValueError, TypeError, KeyError, AttributeError) as error:

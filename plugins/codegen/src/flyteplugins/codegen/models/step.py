@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 A = TypeVar("A", bound=BaseModel)
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": ...}`"""
+
+CODE_MARK: Final = "x-python"
+"""Keyword of a JSON schema by which the forms of asking know the fields of code."""
+
+PythonCode = Annotated[str, Field(json_schema_extra={CODE_MARK: True})]
+"""The type of a field of an answer that holds Python. Long code in a JSON string is what models break most, so a model
+that does is asked for it in fenced blocks beside the JSON."""
 
 
 @dataclass(frozen=True)

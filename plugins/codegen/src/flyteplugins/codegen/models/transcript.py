@@ -35,6 +35,9 @@ class Entry:
         model: The model that answered.
         cached_tokens: Those of the tokens sent that the provider had in its cache.
         key: What the answer is recorded under; empty where it is not.
+        form: The form that it was asked for in, as `Completion` has it.
+        form_left: Whether the model has shown that this form does not suit it.
+        next_model: How many models are passed over to ask the next one; 0 where there is none.
     """
 
     step: str
@@ -49,6 +52,9 @@ class Entry:
     model: str
     cached_tokens: int = 0
     key: str = ""
+    form: str = ""
+    form_left: bool = False
+    next_model: int = 0
 
     @classmethod
     def of(cls, step: str, attempt: int, messages: Sequence[Message], completion: Completion, key: str = "") -> Entry:
@@ -77,6 +83,9 @@ class Entry:
             model=completion.model,
             cached_tokens=completion.cached_tokens,
             key=key,
+            form=completion.form,
+            form_left=completion.form_left,
+            next_model=completion.next_model,
         )
 
     def line(self) -> str:
@@ -197,6 +206,9 @@ _ANSWER_FIELDS = (
     "model",
     "cached_tokens",
     "key",
+    "form",
+    "form_left",
+    "next_model",
 )
 
 
