@@ -125,7 +125,8 @@ class AutoCoderAgent(Settings):
         if self.backend in _PLANNED_BACKENDS:
             raise InvalidRequestError(f"backend {self.backend!r} is not built yet. Use backend='litellm'.")
         # Loaded here: importing the package costs next to nothing.
-        from flyteplugins.codegen.backends.opening import Asked, open_desk
+        from flyteplugins.codegen.backends.asked import Asked
+        from flyteplugins.codegen.backends.opening import open_desk
         from flyteplugins.codegen.backends.pipeline import generate
         from flyteplugins.codegen.tasks.local_run import in_run
 

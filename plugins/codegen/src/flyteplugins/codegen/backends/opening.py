@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
+import os
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from flyte.io import File
-
+from flyteplugins.codegen.backends.asked import Asked
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.messages import Messages
 from flyteplugins.codegen.backends.workshop import Workshop
 from flyteplugins.codegen.core import pinned
-from flyteplugins.codegen.core.contract import Contract
-from flyteplugins.codegen.core.errors import InvalidRequestError, SandboxUnavailableError
+from flyteplugins.codegen.core.credentials import is_credential
+from flyteplugins.codegen.core.errors import SandboxUnavailableError
 from flyteplugins.codegen.core.events import Event, Note, StepStarted
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import CHECK_SECONDS, Settings
 from flyteplugins.codegen.core.solution import CodePlan
-from flyteplugins.codegen.core.values import Scalar, is_scalar_of
 from flyteplugins.codegen.data.context import describe
 from flyteplugins.codegen.data.privacy import redactor
 from flyteplugins.codegen.data.profiling import profile
-from flyteplugins.codegen.data.samples import take_in, take_in_file
+from flyteplugins.codegen.data.samples import take_in
 from flyteplugins.codegen.models.account import Account
 from flyteplugins.codegen.models.answers import Answers
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.provider import provider_for
 from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.models.transcript import Transcript
-from flyteplugins.codegen.packages.distributions import detect_packages
 from flyteplugins.codegen.packages.spec import python_version
 from flyteplugins.codegen.record import LocalShelf, Record
 from flyteplugins.codegen.report.log import log_event
@@ -43,21 +41,10 @@ from flyteplugins.codegen.report.timeline import Timeline
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Executor
 from flyteplugins.codegen.tasks.limits import limits_of
-from flyteplugins.codegen.tasks.secrets import read
+from flyteplugins.codegen.tasks.secrets import read, redact
 
-
-@dataclass(frozen=True)
-class Asked:
-    """What `generate()` was called with, unchecked; `AutoCoderAgent.generate` documents each."""
-
-    prompt: str
-    schema: str | None = None
-    constraints: Sequence[str] | None = None
-    samples: Mapping[str, Any] | None = None
-    inputs: Mapping[str, Any] | None = None
-    outputs: Mapping[str, Any] | None = None
-    input_examples: Mapping[str, Any] | None = None
-    follow_ups: Sequence[str] = ()
+_SHORTEST_CREDENTIAL: Final = 8
+"""A shorter value stands in many a text by chance."""
 
 
 async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> Desk:
@@ -84,18 +71,18 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
             warnings.append(message)
             emit(Note(0, message))
 
-    contract = _check(settings, asked)
+    asked.contract(settings.base_packages or ())
     runtime, isolation = await choose(settings.sandbox)
     python = python_version(settings.image_config.python_version if settings.image_config else None)
     if problem := await runtime.python_problem(python):
         raise SandboxUnavailableError(problem)
-    secrets = read(settings.secrets or [])
+    secrets, env = _secrets_and_env(settings)
     provider = provider_for(settings)
     if asks and (error := await asyncio.to_thread(provider.problem)):
         raise error
     emit(Note(0, isolation))
     emit(StepStarted(0, "profile"))
-    request = await _take_in(asked, contract)
+    request = await _take_in(asked, settings)
     record = Record(LocalShelf(home() / "record"), warn)
     executor = Executor(
         runtime, cache=settings.cache, retries=settings.sandbox_retries, name=settings.name, secrets=secrets
@@ -110,11 +97,12 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
             Transcript(_transcript_path(settings.name), warn),
             emit,
             answers=Answers(record, settings.cache),
+            hide=functools.partial(redact, values=_never_told(settings, secrets)),
         ),
         workshop=Workshop(executor, python, tuple(settings.base_packages or ()), emit),
         isolation=isolation,
         limits=limits_of(settings.resources, settings.timeout or CHECK_SECONDS),
-        env=dict(settings.env_vars or {}),
+        env=env,
         store=pinned.store(),
         emit=emit,
         timeline=timeline,
@@ -135,7 +123,7 @@ async def preview(settings: Settings, asked: Asked) -> dict[str, list[Message]]:
     Raises:
         UserError: Something in the request or the settings can't work.
     """
-    request = await _take_in(asked, _check(settings, asked))
+    request = await _take_in(asked, settings)
     messages = await _messages_for(request, settings)
     plan = CodePlan(description="<what the model's plan says>", approach="<the steps of the model's plan>")
     steps = {"plan": messages.plan()}
@@ -147,21 +135,18 @@ async def preview(settings: Settings, asked: Asked) -> dict[str, list[Message]]:
     return steps
 
 
-def _check(settings: Settings, asked: Asked) -> Contract:
-    _check_texts(asked.prompt, asked.schema, asked.constraints)
-    detect_packages("", (), settings.base_packages or ())  # what can't be read is an error now
-    return Contract.declare(asked.samples or (), asked.inputs, asked.outputs)
-
-
-async def _take_in(asked: Asked, contract: Contract) -> Request:
+async def _take_in(asked: Asked, settings: Settings) -> Request:
+    contract = asked.contract(settings.base_packages or ())
+    asked = await asked.pinned(contract)
     return Request(
         prompt=asked.prompt,
         contract=contract,
         schema=asked.schema,
         constraints=tuple(asked.constraints or ()),
         samples=await take_in(asked.samples, pinned.store()),
+        input_examples=asked.example_values,
+        example_files=asked.example_files,
         follow_ups=tuple(asked.follow_ups),
-        **await _examples(contract, asked.input_examples or {}),
     )
 
 
@@ -181,32 +166,19 @@ async def _messages_for(request: Request, settings: Settings) -> Messages:
     )
 
 
-def _check_texts(prompt: Any, schema: Any, constraints: Any) -> None:
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise InvalidRequestError("prompt is empty. Say in plain language what the code is to do.")
-    if schema is not None and not isinstance(schema, str):
-        raise InvalidRequestError(f"schema must be text, and is {type(schema).__name__}.")
-    if isinstance(constraints, str) or not all(isinstance(line, str) and line.strip() for line in constraints or ()):
-        raise InvalidRequestError(
-            "constraints must be a list of texts, one rule each, such as ['quantity must be positive']."
-        )
+def _secrets_and_env(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
+    """What the program sees: what is stored and shown nowhere, and the rest."""
+    given = dict(settings.env_vars or {})
+    secret = {name for name, value in given.items() if is_credential(name) and len(value) >= _SHORTEST_CREDENTIAL}
+    secrets = {**read(settings.secrets or []), **{name: given[name] for name in secret}}
+    return secrets, {name: value for name, value in given.items() if name not in secret}
 
 
-async def _examples(contract: Contract, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The user's examples, split into scalars and files."""
-    scalars: dict[str, Scalar] = {}
-    files: dict[str, File] = {}
-    for name, value in given.items():
-        kind = contract.inputs.get(name)
-        if kind is None or name in contract.samples:
-            raise InvalidRequestError(f"input_examples names {name!r}, which is no input without a sample.")
-        if kind == "File":
-            files[name] = await take_in_file(value, pinned.store(), name)
-        elif is_scalar_of(value, kind):
-            scalars[name] = value
-        else:
-            raise InvalidRequestError(f"input_examples: {name!r} must be {kind}, and is {type(value).__name__}.")
-    return {"input_examples": scalars, "example_files": files}
+def _never_told(settings: Settings, secrets: Mapping[str, str]) -> dict[str, str]:
+    """What no model is told and no record holds, by name; a text that is too short for a credential is left alone."""
+    key = os.environ.get(settings.api_key or "", "")
+    named = {**secrets, **({settings.api_key: key} if settings.api_key else {})}
+    return {name: value for name, value in named.items() if len(value) >= _SHORTEST_CREDENTIAL}
 
 
 def _transcript_path(name: str) -> Path:

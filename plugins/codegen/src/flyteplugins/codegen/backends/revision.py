@@ -9,9 +9,10 @@ from typing import Final
 from pydantic import Field
 
 from flyteplugins.codegen.backends import answers
+from flyteplugins.codegen.backends.asked import Asked
 from flyteplugins.codegen.backends.desk import UNUSABLE, Desk
 from flyteplugins.codegen.backends.draft import Draft
-from flyteplugins.codegen.backends.opening import Asked, open_desk
+from flyteplugins.codegen.backends.opening import open_desk
 from flyteplugins.codegen.backends.origin import settings_of
 from flyteplugins.codegen.backends.outcome import result_of
 from flyteplugins.codegen.backends.pipeline import carry_out

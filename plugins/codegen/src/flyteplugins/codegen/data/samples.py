@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flyte.io import File
 
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
-from flyteplugins.codegen.core.pinned import INCOMING, pin
+from flyteplugins.codegen.core.pinned import INCOMING, is_pinned, pin
 from flyteplugins.codegen.core.scratch import scratch, scratch_in
 from flyteplugins.codegen.data.tables import Layout, UnreadableTableError, batches, csv_batches, lay_out
 
@@ -33,18 +33,39 @@ async def take_in(samples: Mapping[str, File | pd.DataFrame | str | Path] | None
         InvalidRequestError: A sample is missing, a folder, unreadable, empty, has no columns or rows, or does not
             parse as the format that its name says.
     """
-    taken = {}
+    taken = await pin_samples(samples, store)
+    try:
+        for name, file in taken.items():
+            await asyncio.to_thread(_check_content, Path(file.path), f"sample {name!r}")
+    except InvalidInputError as error:
+        raise InvalidRequestError(str(error)) from error.__cause__
+    return taken
+
+
+async def pin_samples(samples: Mapping[str, File | pd.DataFrame | str | Path] | None, store: Path) -> dict[str, File]:
+    """Copy each sample into the store, as `take_in` does, without looking into it.
+
+    Args:
+        samples: Files (local or remote), local paths or DataFrames, by sample name.
+        store: Folder of the stored files; made if it does not exist.
+
+    Returns:
+        The stored files by sample name.
+
+    Raises:
+        InvalidRequestError: A sample is missing, a folder, unreadable or a DataFrame without columns.
+    """
+    pinned = {}
     for name, sample in (samples or {}).items():
         label = f"sample {name!r}"
         try:
             if _is_frame(sample):
-                taken[name] = await asyncio.to_thread(_store_frame, sample, f"{name}.csv", store, label)
+                pinned[name] = await asyncio.to_thread(_store_frame, sample, f"{name}.csv", store, label)
             else:
-                taken[name] = await _store_file(sample, store, label)
-            await asyncio.to_thread(_check_content, Path(taken[name].path), label)
+                pinned[name] = await _store_file(sample, store, label)
         except InvalidInputError as error:
             raise InvalidRequestError(str(error)) from error.__cause__
-    return taken
+    return pinned
 
 
 async def take_in_file(file: File | pd.DataFrame | str | Path, store: Path, name: str = "input") -> File:
@@ -112,6 +133,8 @@ async def _store_file(file: object, store: Path, label: str) -> File:
     if isinstance(file, (str, Path)):
         location, file_name = str(file), ""
     elif isinstance(file, File):
+        if file.hash and Path(file.path).parent == store / file.hash and is_pinned(file):
+            return file
         location, file_name = file.path, file.name or ""
     else:
         raise InvalidInputError(
