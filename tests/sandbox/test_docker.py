@@ -30,6 +30,7 @@ from flyteplugins.codegen.core.errors import (
 )
 from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Outcome, Python
 from flyteplugins.codegen.sandbox.docker import DockerRuntime
+from flyteplugins.codegen.sandbox.processes import mark
 
 docker = pytest.importorskip("docker")
 
@@ -63,8 +64,8 @@ def runtime(engine: Any, codegen_home: Path) -> Iterator[DockerRuntime]:
 
 def containers(engine: Any) -> list[dict[str, Any]]:
     """The containers of this test process."""
-    owner = f"{socket.gethostname()} {os.getpid()}"
-    found: list[dict[str, Any]] = engine.containers(all=True, filters={"label": f"flyteplugins-codegen.owner={owner}"})
+    label = f"flyteplugins-codegen.owner={socket.gethostname()} {mark()}"
+    found: list[dict[str, Any]] = engine.containers(all=True, filters={"label": label})
     return found
 
 
@@ -571,7 +572,7 @@ asyncio.run(DockerRuntime().run(Job(("sleep", "100"), Path(sys.argv[1]))))
 """
     environment = {**os.environ, "FLYTEPLUGINS_CODEGEN_HOME": str(tmp_path / "other-home")}
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "outputs")], env=environment) as driver:
-        label = f"flyteplugins-codegen.owner={socket.gethostname()} {driver.pid}"
+        label = f"flyteplugins-codegen.owner={socket.gethostname()} {mark(driver.pid)}"
         await until(lambda: engine.containers(filters={"label": label}))
         driver.send_signal(signal.SIGKILL)
     await until(lambda: not engine.containers(filters={"label": label, "status": "running"}), 10)

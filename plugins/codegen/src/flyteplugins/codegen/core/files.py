@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,8 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
     `flock` can't be cancelled, and a few of them would fill the thread pool that the holder needs to get on.
 
     Args:
-        path: The lock's own file, which exists while somebody holds it; its folder is made where it is missing.
+        path: The lock's own file, which exists while somebody holds it; its folder is made where it is missing. One
+            that ends with `.lock` is cleared by `sweep_locks` where its holder was killed.
 
     Yields:
         Nothing; the lock is held inside the block.
@@ -39,6 +40,18 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
         yield
     finally:
         _unlock(path, descriptor)
+
+
+def sweep_locks(folder: Path) -> None:
+    """Remove the files of the locks in a folder that nobody holds. Blocks, for a moment.
+
+    Args:
+        folder: Where they lie.
+    """
+    for path in folder.glob("*.lock"):
+        with suppress(OSError):
+            if (descriptor := _try_lock(path)) is not None:
+                _unlock(path, descriptor)
 
 
 def _try_lock(path: Path) -> int | None:

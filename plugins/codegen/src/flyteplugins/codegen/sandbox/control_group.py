@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from flyteplugins.codegen.sandbox.contract import Limits
+from flyteplugins.codegen.sandbox.processes import is_gone, mark
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _PREFIX: Final = "codegen-"
@@ -29,11 +30,8 @@ class ControlGroup:
     def __init__(self, limits: Limits) -> None:
         """Make what can be made. Nothing here raises: without control groups the tree is watched instead."""
         self._folders: dict[str, Path] = {}
-        name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
-        parents = _parents()
-        for parent in {*parents.values()}:
-            _remove_abandoned(parent)
-        for controller, parent in parents.items():
+        name = f"{_PREFIX}{mark()}-{next(_numbers)}"
+        for controller, parent in _parents().items():
             folder = parent / name
             if _made(folder, controller, limits):
                 self._folders[controller] = folder
@@ -70,6 +68,15 @@ class ControlGroup:
             # The kernel holds a group for a moment after its last process is gone.
             while not _remove(folder) and time.monotonic() < deadline:
                 time.sleep(0.005)
+
+
+def sweep_groups() -> None:
+    """Remove the groups of processes of ours that were killed; those that somebody uses stay. Blocks."""
+    for parent in {*_parents().values()}:
+        with contextlib.suppress(OSError):
+            for folder in parent.glob(f"{_PREFIX}*"):
+                if is_gone(folder.name.removeprefix(_PREFIX).partition("-")[0]):
+                    _remove(folder)
 
 
 def _parents() -> dict[str, Path]:
@@ -150,12 +157,3 @@ def _remove(folder: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Remove the empty groups of processes of ours that were killed."""
-    with contextlib.suppress(OSError):
-        for folder in parent.glob(f"{_PREFIX}*"):
-            owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-            if owner.isdigit() and not Path("/proc", owner).exists():
-                _remove(folder)

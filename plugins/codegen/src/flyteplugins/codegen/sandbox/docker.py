@@ -11,7 +11,6 @@ import shutil
 import signal
 import stat
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from flyteplugins.codegen.core.errors import (
     SandboxFailedError,
 )
 from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.core.scratch import scratch
 from flyteplugins.codegen.sandbox import docker_images
 from flyteplugins.codegen.sandbox.capture import Kept
 from flyteplugins.codegen.sandbox.contract import Argument, At, Availability, Job, Limits, Outcome, Python
@@ -228,9 +228,7 @@ class _Container:
         engine = connect()
         self._cleanup.callback(engine.close)
         with engine_errors():
-            (home() / "docker").mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=home() / "docker", prefix=".job-"))
-            self._cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder = self._cleanup.enter_context(scratch(home() / "docker"))
             staging = Staging(self._job.outputs)
             self._cleanup.callback(staging.remove)
             user = _user(engine)

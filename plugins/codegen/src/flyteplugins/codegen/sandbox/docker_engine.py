@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from flyteplugins.codegen.sandbox.processes import is_gone, mark
+
 if TYPE_CHECKING:
     from docker import APIClient
 
@@ -68,23 +70,13 @@ def connect(seconds: int = _SECONDS_TO_ANSWER) -> APIClient:
 
 def owner() -> str:
     """This process, as the containers that it starts name it."""
-    return f"{socket.gethostname()} {os.getpid()}"
+    return f"{socket.gethostname()} {mark()}"
 
 
 def remove_leftovers(engine: APIClient) -> None:
     """Remove the containers of processes of this machine that are gone, such as ones that were killed."""
     for container in engine.containers(all=True, filters={"label": OWNER_LABEL}):
-        host, _, pid = container["Labels"][OWNER_LABEL].rpartition(" ")
-        if host == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+        host, _, process = container["Labels"][OWNER_LABEL].rpartition(" ")
+        if host == socket.gethostname() and is_gone(process):
             with contextlib.suppress(EngineError), engine_errors():
                 engine.remove_container(container["Id"], force=True, v=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -24,13 +24,16 @@ from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
 from flyteplugins.codegen.core.files import file_lock
 from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.core.uv import run_uv
 from flyteplugins.codegen.sandbox.docker_engine import (
     LABEL,
+    OWNER_LABEL,
     EngineError,
     NoSuchImageError,
     connect,
     engine_errors,
+    owner,
 )
 
 if TYPE_CHECKING:
@@ -109,9 +112,9 @@ async def build(lock: Lock) -> str:
     async with file_lock(home() / "docker" / f"{lock.key}.lock"):
         if await asyncio.to_thread(_is_there, image):
             return image
-        with tempfile.TemporaryDirectory(dir=home() / "docker", prefix=".build-") as folder:
-            await _install(lock, Path(folder))
-            await asyncio.to_thread(_build_environment, lock, image, Path(folder) / "site")
+        async with scratch_in(home() / "docker") as folder:
+            await _install(lock, folder)
+            await asyncio.to_thread(_build_environment, lock, image, folder / "site")
     return image
 
 
@@ -134,7 +137,7 @@ async def combine(images: Iterable[str]) -> str:
     image = f"{_REPOSITORY}:{key}"
     if await asyncio.to_thread(_is_there, image):
         return image
-    async with file_lock(home() / "docker" / f"{key}.lock"):
+    async with file_lock(home() / "docker" / f"{key}.lock"), scratch_in(home() / "docker"):
         if not await asyncio.to_thread(_is_there, image):
             await asyncio.to_thread(_build_combined, parts, image)
     return image
@@ -232,7 +235,8 @@ def _build_combined(parts: list[str], image: str) -> None:
 def _folder_of(engine: APIClient, image: str) -> Iterator[Iterable[bytes]]:
     """The environment of an image, as a tar archive of the folder below `_ROOT`."""
     with engine_errors():
-        container = engine.create_container(image, ["true"], labels={LABEL: "build"}, use_config_proxy=False)["Id"]
+        labels = {LABEL: "build", OWNER_LABEL: owner()}
+        container = engine.create_container(image, ["true"], labels=labels, use_config_proxy=False)["Id"]
         try:
             yield engine.get_archive(container, interpreter(image).removesuffix("/bin/python"))[0]
         finally:
@@ -260,7 +264,7 @@ def _commit(
             entrypoint=[],
             name=name,
             user="0:0",
-            labels=labels,
+            labels={**labels, OWNER_LABEL: owner()},
             use_config_proxy=False,
             host_config=engine.create_host_config(
                 network_mode="bridge" if network else "none", security_opt=["no-new-privileges"], init=True
@@ -278,7 +282,7 @@ def _commit(
                 raise _command_error(base, status, said.decode(errors="replace"))
             engine.kill(name)
             repository, _, tag = image.rpartition(":")
-            engine.commit(name, repository, tag, changes=['CMD ["python3"]'])
+            engine.commit(name, repository, tag, changes=['CMD ["python3"]', f'LABEL {OWNER_LABEL}=""'])
         finally:
             _remove(engine, name)
 

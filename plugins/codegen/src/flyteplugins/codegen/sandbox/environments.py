@@ -87,7 +87,7 @@ class EnvironmentStore:
         path = self.path(lock.key)
         if await asyncio.to_thread(_verified, path, lock.key):
             return path
-        async with file_lock(self._root / ".locks" / lock.key):
+        async with file_lock(self._root / ".locks" / f"{lock.key}.lock"):
             if not await asyncio.to_thread(_verified, path, lock.key):
                 await self._build(lock, path)
         return path

@@ -1,9 +1,10 @@
-"""The processes below a process: which they are, what memory they hold, and their end."""
+"""The processes below a process: which they are, what memory they hold, and their end. The mark of a process."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,40 @@ from typing import Final
 
 _PROC: Final = Path("/proc")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def mark(pid: int | None = None) -> str:
+    """What tells a process from all others on this machine, also from a later one with its number.
+
+    Args:
+        pid: Its process id, seen from here; this process's if None.
+
+    Returns:
+        Process id, time of its start and namespace of its id, joined by dots.
+    """
+    pid = pid or os.getpid()
+    start = int(_fields(pid)[19]) if sys.platform == "linux" else 0
+    return f"{pid}.{start}.{_namespace()}"
+
+
+def is_gone(marked: str) -> bool:
+    """Whether a process that was marked has ended; False where that can't be told from here.
+
+    Args:
+        marked: What `mark` gave for it.
+    """
+    if not re.fullmatch(r"\d+\.\d+\.\d+", marked):
+        return False
+    pid, start, namespace = map(int, marked.split("."))
+    if namespace != _namespace():
+        return False
+    try:
+        os.kill(pid, 0)
+        return start != 0 and int(_fields(pid)[19]) != start
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    except OSError:
+        return False
 
 
 def descendants(root: int) -> list[int]:
@@ -59,6 +94,12 @@ def end_below(root: int) -> None:
         stopped += new
     for pid in stopped:
         _send(pid, signal.SIGKILL)
+
+
+def _namespace() -> int:
+    with contextlib.suppress(OSError):
+        return (_PROC / "self/ns/pid").stat().st_ino
+    return 0
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -1,0 +1,38 @@
+"""What processes of ours that were killed left on this machine, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import closing
+
+from flyteplugins.codegen.core.files import WRITING, sweep_locks
+from flyteplugins.codegen.core.paths import home
+from flyteplugins.codegen.core.pinned import INCOMING, store
+from flyteplugins.codegen.core.scratch import sweep
+from flyteplugins.codegen.sandbox.control_group import sweep_groups
+
+
+def clear_leftovers() -> None:
+    """Remove the temporary files, control groups and containers of processes that are gone.
+
+    What a living process uses stays, and several may clear at once. Nothing is raised: what can't be removed is left
+    for the next time. Where nothing was left this takes a millisecond. Blocks: call it in a thread.
+    """
+    root = home()
+    for place in (None, root / "running", root / "environments", root / "record" / WRITING, root / "locks" / WRITING):
+        sweep(place)
+    sweep(store() / INCOMING)
+    for folder in (root / "locks", root / "environments" / ".locks", root / "docker"):
+        with contextlib.suppress(OSError):
+            sweep_locks(folder)
+    sweep_groups()
+    # Each container has a scratch folder beside it: where none was left there is no need to ask the engine.
+    if sweep(root / "docker"):
+        _clear_containers()
+
+
+def _clear_containers() -> None:
+    from flyteplugins.codegen.sandbox.docker_engine import EngineError, connect, engine_errors, remove_leftovers
+
+    with contextlib.suppress(EngineError), closing(connect()) as engine, engine_errors():
+        remove_leftovers(engine)
