@@ -128,15 +128,17 @@ class AutoCoderAgent(Settings):
         from flyteplugins.codegen.backends.asked import Asked
         from flyteplugins.codegen.backends.opening import open_desk
         from flyteplugins.codegen.backends.pipeline import generate
+        from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
         from flyteplugins.codegen.tasks.local_run import in_run
 
         asked = Asked(prompt, schema, constraints, samples, inputs, outputs, input_examples)
-        desk = await open_desk(self, asked)
-        try:
-            result: CodeGenEvalResult = await in_run(lambda: generate(desk))
-            return result
-        finally:
-            await desk.workshop.close()
+        async with leftovers_cleared():
+            desk = await open_desk(self, asked)
+            try:
+                result: CodeGenEvalResult = await in_run(lambda: generate(desk))
+                return result
+            finally:
+                await desk.workshop.close()
 
 
 def _one_of(setting: str, value: object, known: Sequence[str]) -> None:

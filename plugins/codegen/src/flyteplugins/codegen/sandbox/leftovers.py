@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 
 from flyteplugins.codegen.core.files import WRITING, sweep_locks
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.pinned import INCOMING, store
 from flyteplugins.codegen.core.scratch import sweep
 from flyteplugins.codegen.sandbox.control_group import sweep_groups
+
+
+@asynccontextmanager
+async def leftovers_cleared() -> AsyncIterator[None]:
+    """Clear leftovers beside what is done in the block, which does not wait for it before its end."""
+    clearing = asyncio.ensure_future(asyncio.to_thread(clear_leftovers))
+    try:
+        yield
+    finally:
+        await asyncio.wait({clearing})
 
 
 def clear_leftovers() -> None:
