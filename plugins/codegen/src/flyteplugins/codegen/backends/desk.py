@@ -59,6 +59,7 @@ class Desk:
         latest: The newest draft, for a generation that ends before its first check.
         attempt: The attempt that model calls belong to, counted from 1; 0 before the first.
         timeline: The steps so far, in time.
+        diagnoses: What was decided after each attempt that was followed by another, by its number.
         warnings: What a person should know of this generation and what does not end it.
     """
 
@@ -75,6 +76,7 @@ class Desk:
     latest: Draft | None = None
     attempt: int = 0
     timeline: Timeline = field(default_factory=Timeline)
+    diagnoses: dict[int, ErrorDiagnosis] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
@@ -209,6 +211,8 @@ class Desk:
 
     def report(self, turn: Turn, diagnosis: ErrorDiagnosis | None) -> None:
         """Tell that an attempt is judged, and what is changed next."""
+        if diagnosis:
+            self.diagnoses[turn.attempt] = diagnosis
         self.emit(
             AttemptFinished(
                 attempt=turn.attempt,

@@ -12,9 +12,12 @@ from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.draft import Turn, best_of
 from flyteplugins.codegen.backends.origin import origin_of
 from flyteplugins.codegen.core.contract import VALUE_TYPES
+from flyteplugins.codegen.core.events import GenerationFinished
+from flyteplugins.codegen.core.history import Attempt
 from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
 from flyteplugins.codegen.core.result import CodeGenEvalResult, RunDefaults, SecretName
 from flyteplugins.codegen.core.settings import Settings
+from flyteplugins.codegen.core.verdict import ErrorDiagnosis
 
 _NO_DRAFT: Final = "No code came out of it."
 
@@ -36,7 +39,7 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
     draft, verdict = (best.draft, best.verdict) if best else (desk.latest, None)
     suite = verdict.suite if verdict else None
     solution = draft.solution if draft and draft.solution.code else None
-    return CodeGenEvalResult(
+    result = CodeGenEvalResult(
         success=success,
         solution=solution,
         tests=draft.tests if draft else None,
@@ -61,9 +64,44 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         receipt=_receipt(desk, best),
         defaults=defaults_of(desk.settings),
         usage=usage,
+        history=[_attempt(turn, desk.diagnoses.get(turn.attempt)) for turn in turns],
         origin=origin_of(desk.settings, desk.request, desk.messages.evaluation),
-        timeline=desk.timeline.spans,
         pictures=[profile.picture for profile in desk.messages.profiles.values()],
+    )
+    _tell(desk, result)
+    # Only now none of its steps goes on.
+    return result.model_copy(update={"timeline": desk.timeline.spans})
+
+
+def _tell(desk: Desk, result: CodeGenEvalResult) -> None:
+    total = result.usage.total
+    desk.emit(
+        GenerationFinished(
+            attempt=result.attempts,
+            success=result.success,
+            error=result.error,
+            calls=total.calls,
+            input_tokens=total.input_tokens,
+            output_tokens=total.output_tokens,
+            cost=total.cost,
+            seconds=result.receipt.seconds,
+        )
+    )
+
+
+def _attempt(turn: Turn, diagnosis: ErrorDiagnosis | None) -> Attempt:
+    failure = turn.verdict.failure
+    return Attempt(
+        number=turn.attempt,
+        code=turn.draft.solution.code,
+        tests=turn.draft.tests,
+        packages=list(turn.packages),
+        passed=turn.verdict.passed,
+        stage=failure.stage if failure else None,
+        failure=failure.message if failure else "",
+        error_type=diagnosis.error_type if diagnosis else None,
+        reason=diagnosis.reason if diagnosis else "",
+        cases=list(turn.verdict.suite.cases) if turn.verdict.suite else [],
     )
 
 

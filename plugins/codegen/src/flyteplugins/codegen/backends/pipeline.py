@@ -53,7 +53,7 @@ async def carry_out(desk: Desk, begin: Callable[[], Awaitable[Draft]]) -> CodeGe
     result = result_of(desk, turns, reason)
     if not result.success and not isinstance(stopped, (BudgetExceededError, InfrastructureError)):
         # Asked again, the generation goes on from where it failed, not to the same end.
-        await desk.model.withdraw(keep=("plan", "constraints"))
+        await desk.model.withdraw(keep=("plan", "constraints", "revise_plan"))
     if stopped and not desk.model.usage.total.calls and not turns:
         # What is paid for is handed back; where nothing was, the error says more than an empty result.
         raise stopped

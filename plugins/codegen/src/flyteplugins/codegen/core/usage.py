@@ -46,7 +46,7 @@ class Usage(Data):
 
     Attributes:
         total: Of all steps.
-        by_step: By name of the step, in the order of their first answers.
+        by_step: By name of the step, in the order in which they were first asked.
     """
 
     total: StepUsage = Field(default_factory=StepUsage)

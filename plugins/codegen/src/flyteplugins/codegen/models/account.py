@@ -16,17 +16,22 @@ class Account:
 
     Args:
         limits: What may be used at most; no limits if None.
-
-    Attributes:
-        usage: What was used so far, in all and by step.
     """
 
     def __init__(self, limits: Budget | None = None) -> None:
         self.limits = limits or Budget()
-        self.usage = Usage()
+        self._by_step: dict[str, StepUsage] = {}
         self._calls = 0
         self._cost = 0.0
         self._started = time.monotonic()
+
+    @property
+    def usage(self) -> Usage:
+        """What was used so far, in all and by step, in the order in which the steps were first asked."""
+        usage = Usage()
+        for step, used in self._by_step.items():
+            usage = usage.plus(step, used) if used.calls else usage
+        return usage
 
     @property
     def seconds(self) -> float:
@@ -52,8 +57,11 @@ class Account:
         """
         self._started = min(self._started, time.monotonic() - seconds)
 
-    def start_call(self) -> None:
+    def start_call(self, step: str) -> None:
         """Take one call from the budget, before it is made, so that calls side by side can't overdraw it.
+
+        Args:
+            step: Name of its step.
 
         Raises:
             BudgetExceededError: A limit is reached; the message says which, and what was used.
@@ -70,6 +78,7 @@ class Account:
         if limits.seconds is not None and self.seconds >= limits.seconds:
             raise self.out_of_time()
         self._calls += 1
+        self._by_step.setdefault(step, StepUsage())
 
     def call_failed(self) -> None:
         """Give a call back that brought no answer, so that an interruption does not change what counts."""
@@ -82,7 +91,7 @@ class Account:
             step: Name of its step.
             used: Its tokens, cost and seconds.
         """
-        self.usage = self.usage.plus(step, used)
+        self._by_step[step] = self._by_step.get(step, StepUsage()).plus(used)
         self._cost += used.cost or 0.0
 
     def out_of_time(self) -> BudgetExceededError:

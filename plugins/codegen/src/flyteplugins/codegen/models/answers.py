@@ -145,15 +145,20 @@ class Answers:
         """Withdraw what the last attempt was told, so that whoever asks again gets other answers from there on.
 
         Args:
-            keep: Steps whose answers stay on record, unless they could not be used.
+            keep: Steps whose answers stay on record, unless it is they that failed: none of another step was asked
+                for in that attempt.
         """
         if self._record is None or not self._given:
             return
-        last = self._given[-1][0].entry.attempt
-        for answer, usable in self._given:
-            entry = answer.entry
-            if entry.attempt == last and answer.version >= 0 and not (usable and entry.step in keep):
-                await self._record.withdraw(Recorded(KIND, entry.key, answer.version, {}))
+        last = [(answer, usable) for answer, usable in self._given if answer.entry.attempt == self._last_attempt]
+        failed = [answer for answer, usable in last if not usable or answer.entry.step not in keep]
+        for answer in failed or [answer for answer, _ in last]:
+            if answer.version >= 0:
+                await self._record.withdraw(Recorded(KIND, answer.entry.key, answer.version, {}))
+
+    @property
+    def _last_attempt(self) -> int:
+        return self._given[-1][0].entry.attempt
 
     @staticmethod
     async def _add(record: Record, answer: Answer, question: Question) -> Answer:

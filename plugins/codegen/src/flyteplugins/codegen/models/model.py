@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import flyte
@@ -34,9 +35,6 @@ class Model:
         on_event: Told of each step that starts and each that is answered.
         answers: Serves what was answered before and records what is answered now; nothing is recorded if None.
         hide: Takes secrets out of a text; each message passes through it before it is sent.
-
-    Attributes:
-        history: Every message to and from the model, in order, as plain data.
     """
 
     def __init__(
@@ -52,16 +50,24 @@ class Model:
         self.provider = provider
         self.account = account
         self.transcript = transcript
-        self.history: list[dict[str, Any]] = []
         self._on_event = on_event or (lambda event: None)
         self._answers = answers or Answers()
         self._hide = hide or (lambda text: text)
-        self._calls = 0
+        self._asked: list[list[_Call]] = []
 
     @property
     def usage(self) -> Usage:
         """What was used so far."""
         return self.account.usage
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Every message to and from the model as plain data, in the order in which its questions were put.
+
+        Which of the answers to questions side by side came first has no part in it.
+        """
+        calls = itertools.chain.from_iterable(self._asked)
+        return [item for number, call in enumerate(calls, start=1) for item in call.items(number)]
 
     async def ask(self, step: Step[A], messages: Sequence[Message], *, attempt: int = 0) -> A:
         """Ask for an answer; an unusable one is asked for again: see `asking.usable_answer`.
@@ -86,10 +92,17 @@ class Model:
         schema = schema_of(step.answer_type)
         conversation = [{**message, "content": self._hide(message["content"])} for message in messages]
         given: list[Answer] = []
+        calls: list[_Call] = []
+        self._asked.append(calls)
 
         async def call(told: Sequence[Message], new: Sequence[Message], passed_over: int) -> Entry:
-            given.append(await self._call(step.name, attempt, told, new, schema, passed_over))
-            return given[-1].entry
+            question = self._answers.question(step.name, attempt, told, schema, self.provider.identities, passed_over)
+            self.account.start_call(step.name)
+            calls.append(_Call(question, list(new)))
+            answer = await self._call(question, passed_over)
+            calls[-1].answer = answer.entry
+            given.append(answer)
+            return answer.entry
 
         try:
             answer = await usable_answer(step, conversation, call)
@@ -108,21 +121,7 @@ class Model:
         """
         await self._answers.withdraw(keep)
 
-    async def _call(
-        self,
-        step: str,
-        attempt: int,
-        messages: Sequence[Message],
-        new: Sequence[Message],
-        schema: dict[str, Any],
-        passed_over: int,
-    ) -> Answer:
-        identities = self.provider.identities
-        question = self._answers.question(step, attempt, messages, schema, identities, passed_over)
-        self.account.start_call()
-        self._calls += 1
-        call = self._calls
-        self.history += [{"call": call, "step": step, "attempt": attempt, **message} for message in new]
+    async def _call(self, question: Question, passed_over: int) -> Answer:
         try:
             answer = await asyncio.wait_for(self._traced(question, passed_over), self.account.seconds_left)
         except BaseException as error:
@@ -130,12 +129,11 @@ class Model:
             late = isinstance(error, asyncio.TimeoutError) and self.account.seconds_left == 0
             failure = self.account.out_of_time() if late else error
             if isinstance(failure, CodegenError):
-                key = question.keys[0] if question.keys else ""
-                await self.transcript.record_failure(step, attempt, question.messages, str(failure), key)
+                asked, key = question, next(iter(question.keys), "")
+                await self.transcript.record_failure(asked.step, asked.attempt, asked.messages, str(failure), key)
             raise failure from None
         self.account.advance(answer.elapsed)
-        self.account.spend(step, usage_of(answer.entry))
-        self.history.append(history_of_answer(call, answer.entry))
+        self.account.spend(question.step, usage_of(answer.entry))
         await self.transcript.record(answer.entry)
         return answer
 
@@ -167,6 +165,20 @@ class Model:
             seconds_left=lambda: self.account.seconds_left,
             tell=lambda model, reason, seconds: self._on_event(ModelRetried(attempt, step, model, reason, seconds)),
         )
+
+
+@dataclass
+class _Call:
+    """One call, as `Model.history` tells of it: what was sent and not sent before, and what came back."""
+
+    question: Question
+    new: list[Message]
+    answer: Entry | None = None
+
+    def items(self, number: int) -> list[dict[str, Any]]:
+        asked = {"call": number, "step": self.question.step, "attempt": self.question.attempt}
+        sent = [{**asked, **message} for message in self.new]
+        return sent if self.answer is None else [*sent, history_of_answer(number, self.answer)]
 
 
 def _answered(step: str, attempt: int, given: Sequence[Answer]) -> ModelAnswered:
