@@ -89,16 +89,17 @@ class Endpoint:
 
     Args:
         tls: Speak TLS, with the certificate and key in this file.
+        port: Where to listen; any free port if 0.
     """
 
-    def __init__(self, tls: Path | None = None) -> None:
+    def __init__(self, tls: Path | None = None, port: int = 0) -> None:
         self.requests: list[Received] = []
         self.abandoned = 0
         self.respond: Callable[[Received], Answer] = self._scripted
         self._script: deque[Answer] = deque()
         self._by_step: dict[str, deque[Answer]] = {}
         self._lock = threading.Lock()
-        self._server = _Server(self, tls)
+        self._server = _Server(self, tls, port)
 
     @property
     def root(self) -> str:
@@ -136,8 +137,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, endpoint: Endpoint, tls: Path | None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, endpoint: Endpoint, tls: Path | None, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.endpoint = endpoint
         self.scheme = "https" if tls else "http"
         if tls:
@@ -153,6 +154,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits 40 ms behind the headers
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")

@@ -27,7 +27,6 @@ from flyteplugins.codegen.core.errors import (
     InvalidRequestError,
     MissingCredentialError,
     ModelRefusedError,
-    ModelUnavailableError,
     ReplayError,
 )
 from flyteplugins.codegen.core.events import Event, ModelAnswered, StepStarted
@@ -259,120 +258,7 @@ async def test_anthropic_overload_and_cut_off_answers_are_understood(endpoint: E
     assert "cut off" in json.dumps(endpoint.requests[2].body)
 
 
-# ---- retries and deadlines
-
-
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
-async def test_a_passing_trouble_is_tried_again(endpoint: Endpoint, status: int) -> None:
-    endpoint.say(Reply(status=status), Reply(status=status), GOOD)
-    model = model_of(litellm_provider(endpoint.url))
-    assert await model.ask(PLAN, HELLO) == Plan(**GOOD)
-    assert len(endpoint.requests) == 3
-    assert model.usage.total.calls == 1
-
-
-@pytest.mark.parametrize("base", ["url", "root"], ids=["openai", "anthropic"])
-@pytest.mark.parametrize("status", [429, 500])
-async def test_a_lasting_trouble_ends_after_four_requests_with_the_last_status(
-    endpoint: Endpoint, status: int, base: str
-) -> None:
-    endpoint.respond = lambda request: Reply(status=status, error="come back later")
-    provider = litellm_provider(
-        getattr(endpoint, base), "openai/any" if base == "url" else "anthropic/claude-sonnet-4-5"
-    )
-    with pytest.raises(
-        ModelUnavailableError, match=rf"'plan' after 4 tries; last \(status {status}\): .*come back later"
-    ):
-        await model_of(provider).ask(PLAN, HELLO)
-    assert len(endpoint.requests) == 4
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [Reply(json.dumps(GOOD), reset=True), Reply(raw='{"choices": ['), Reply(raw="")],
-    ids=["reset", "broken JSON", "no body"],
-)
-async def test_a_broken_answer_of_the_endpoint_is_tried_again(endpoint: Endpoint, fault: Reply) -> None:
-    endpoint.say(fault, GOOD)
-    assert await model_of(litellm_provider(endpoint.url)).ask(PLAN, HELLO) == Plan(**GOOD)
-    assert len(endpoint.requests) == 2
-
-
-async def test_nothing_listening_is_an_error_that_names_the_address() -> None:
-    with pytest.raises(
-        ModelUnavailableError, match=r"http://127\.0\.0\.1:9/v1 .* after 4 tries; last: Connection error"
-    ):
-        await model_of(litellm_provider("http://127.0.0.1:9/v1")).ask(PLAN, HELLO)
-
-
-async def test_a_password_in_the_address_is_not_shown() -> None:
-    with pytest.raises(ModelUnavailableError) as caught:
-        await model_of(litellm_provider("http://somebody:hunter22@127.0.0.1:9/v1")).ask(PLAN, HELLO)
-    assert "hunter22" not in str(caught.value)
-    assert "http://127.0.0.1:9/v1" in str(caught.value)
-
-
-async def test_retry_after_is_waited_for(endpoint: Endpoint) -> None:
-    endpoint.say(Reply(status=429, headers={"retry-after": "0.4"}), GOOD)
-    await model_of(litellm_provider(endpoint.url)).ask(PLAN, HELLO)
-    first, second = endpoint.requests
-    assert second.at - first.at >= 0.4
-
-
-async def test_a_wait_is_logged_so_that_a_person_knows_why_nothing_happens(
-    endpoint: Endpoint, caplog: pytest.LogCaptureFixture
-) -> None:
-    endpoint.say(Reply(status=429, error="slow down"), GOOD)
-    await model_of(litellm_provider(endpoint.url)).ask(PLAN, HELLO)
-    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("flyteplugins")]
-    assert re.fullmatch(rf"step plan: {endpoint.url} has .* \(status 429\): slow down\. Trying again in 0\.0 s\.", line)
-
-
-async def test_a_wait_of_an_hour_is_an_error_at_once(endpoint: Endpoint) -> None:
-    endpoint.say(Reply(status=429, headers={"retry-after": "3600"}), GOOD)
-    with pytest.raises(ModelUnavailableError, match="asks to wait 3600 s"):
-        await model_of(litellm_provider(endpoint.url)).ask(PLAN, HELLO)
-    assert len(endpoint.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("status", "names"),
-    [(401, r"MY_KEY \(api_key\)"), (403, r"MY_KEY \(api_key\)"), (404, "model= and api_base="), (402, "credit")],
-)
-async def test_a_refusal_is_not_tried_again_and_names_the_setting(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, status: int, names: str
-) -> None:
-    monkeypatch.setenv("MY_KEY", SECRET)
-    endpoint.respond = lambda request: Reply(status=status, error=f"not with {SECRET}")
-    with pytest.raises(ModelRefusedError, match=names) as caught:
-        await model_of(litellm_provider(endpoint.url, api_key_name="MY_KEY")).ask(PLAN, HELLO)
-    assert len(endpoint.requests) == 1
-    assert SECRET not in str(caught.value)
-
-
-async def test_an_exhausted_quota_is_a_refusal_though_its_status_says_later(endpoint: Endpoint) -> None:
-    endpoint.respond = lambda request: Reply(status=429, error="You exceeded your quota: insufficient_quota")
-    with pytest.raises(ModelRefusedError, match="credit and limits"):
-        await model_of(litellm_provider(endpoint.url)).ask(PLAN, HELLO)
-    assert len(endpoint.requests) == 1
-
-
-async def test_an_endpoint_that_never_answers_ends_at_the_deadline(endpoint: Endpoint) -> None:
-    endpoint.respond = lambda request: Reply("{}", delay=30)
-    started = time.monotonic()
-    with pytest.raises(ModelUnavailableError, match=r"within 0\.5 s.*call_timeout"):
-        await model_of(litellm_provider(endpoint.url, call_timeout=0.5)).ask(PLAN, HELLO)
-    assert time.monotonic() - started < 3
-    assert len(endpoint.requests) == 1
-
-
-@pytest.mark.slow
-async def test_retries_together_end_within_twice_the_deadline(endpoint: Endpoint) -> None:
-    endpoint.respond = lambda request: Reply(status=503, delay=0.3)
-    started = time.monotonic()
-    with pytest.raises(ModelUnavailableError):
-        await model_of(litellm_provider(endpoint.url, call_timeout=0.4, retries=Retries(100, 0.01))).ask(PLAN, HELLO)
-    assert time.monotonic() - started < 2
+# ---- ending a question
 
 
 async def test_cancelling_the_question_ends_the_request(endpoint: Endpoint) -> None:

@@ -22,6 +22,7 @@
     └── InfrastructureError          a service or this machine failed: never shown to the model as program output
         ├── ModelUnavailableError    (ConnectionError) no answer from the endpoint after the retries
         ├── ModelRefusedError        the endpoint refused: key, model name or address (not retried)
+        │   └── ContextTooLongError  the request is longer than the model's context
         ├── SandboxFailedError       (RuntimeError)
         └── EnvironmentBuildError    (RuntimeError) the environment can't be resolved or built
 
@@ -130,6 +131,10 @@ class ModelUnavailableError(InfrastructureError, ConnectionError):
 
 class ModelRefusedError(InfrastructureError):
     """The model's endpoint refused the request: key, model name or address; not retried."""
+
+
+class ContextTooLongError(ModelRefusedError):
+    """The request is longer than the model's context; it is asked again with less about the samples."""
 
 
 class SandboxFailedError(InfrastructureError, RuntimeError):

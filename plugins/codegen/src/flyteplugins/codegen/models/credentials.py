@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from flyteplugins.codegen.core.errors import CodegenError, InvalidRequestError, MissingCredentialError
 from flyteplugins.codegen.models.lazy_litellm import litellm
@@ -17,6 +19,7 @@ _VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
 _SECRET_VARIABLE = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)\Z", re.IGNORECASE)
 _CREDENTIAL_PARAMETER = re.compile(r"(api_key|ad_token|auth_token|access_key|credentials)\Z")
 _PROVIDER_KEY = re.compile(r"(API_KEY|API_TOKEN|AUTH_TOKEN)\Z")
+_ADDRESS_VARIABLE = re.compile(r"(_BASE_URL|_API_BASE|_PROXY)\Z", re.IGNORECASE)
 _SHORTEST_SECRET: Final = 6
 
 
@@ -77,13 +80,13 @@ class Credentials:
     def where(self) -> str:
         """The endpoint, as messages call it."""
         if self._api_base:
-            return _without_user(self._api_base)
+            return _without_secrets(self._api_base)
         try:
             provider = self._provider()
         except InvalidRequestError:
             return "an unknown provider"
         variable = self.base_variable(provider)
-        return f"{_without_user(os.environ[variable])} ({variable})" if variable else provider
+        return f"{_without_secrets(os.environ[variable])} ({variable})" if variable else provider
 
     def key_setting(self) -> str:
         """The setting that the key comes from, as messages call it."""
@@ -92,15 +95,20 @@ class Credentials:
         return "the provider's environment variable, or api_key="
 
     def hide(self, text: str) -> str:
-        """The text without any secret of this process's environment or of the parameters."""
+        """The text without any secret of this process's environment, of the parameters or of an address."""
         named = [os.environ.get(self._api_key_name or "", "")]
         environment = [value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)]
         given = [value for name, value in self._params.items() if _SECRET_VARIABLE.search(name)]
         headers = self._params.get("extra_headers")
         given += list(headers.values()) if isinstance(headers, Mapping) else []
-        for secret in {*named, *environment, *(value for value in given if isinstance(value, str))}:
+        addresses = [self._api_base, *(value for name, value in os.environ.items() if _ADDRESS_VARIABLE.search(name))]
+        given += [secret for address in addresses for secret in _secrets_of(str(address or ""))]
+        secrets = {*named, *environment, *(value for value in given if isinstance(value, str))}
+        # The longest first: one secret may be a part of another.
+        for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(secret, "[hidden]")
+                for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}:
+                    text = text.replace(form, "[hidden]")
         return text
 
     def _provider(self) -> str:
@@ -116,9 +124,19 @@ class Credentials:
         return str(provider)
 
 
-def _without_user(address: str) -> str:
-    """The address without a name and password in it."""
-    return re.sub(r"//[^/@]*@", "//", address)
+def _without_secrets(address: str) -> str:
+    """The address without a name and password in it, and without its query."""
+    return re.sub(r"//[^/@]*@", "//", address).split("?", 1)[0]
+
+
+def _secrets_of(address: str) -> list[str]:
+    """What an address may hold that nobody should see: a password, and the values of its query."""
+    try:
+        parts = urlsplit(address)
+        password = parts.password
+    except ValueError:
+        return []
+    return [*([password, unquote(password)] if password else []), *(value for _, value in parse_qsl(parts.query))]
 
 
 def _named_key(name: str) -> str:

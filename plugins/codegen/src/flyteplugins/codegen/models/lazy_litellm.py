@@ -19,6 +19,17 @@ _IMPORT_SETTINGS: Final = {
     # Else litellm fetches a list of Anthropic's beta headers at the first call.
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
 }
+_LISTENERS: Final = (
+    "callbacks",
+    "input_callback",
+    "success_callback",
+    "failure_callback",
+    "_async_input_callback",
+    "_async_success_callback",
+    "_async_failure_callback",
+)
+"""Where litellm keeps who is told of its calls."""
+
 _LOCK = threading.Lock()
 
 
@@ -39,6 +50,28 @@ def _load_beta_headers() -> None:
     # Read now, from the copy in the package, it is kept for the life of the process.
     with suppress(ImportError, AttributeError):  # versions of litellm without the list
         importlib.import_module("litellm.anthropic_beta_headers_manager").get_provider_name("anthropic")
+
+
+@contextmanager
+def unwatched(module: Any) -> Iterator[None]:
+    """Call litellm without its logging where nobody listens to it.
+
+    Else each call leaves work to a task that outlives it, and the interpreter complains of that task when it ends.
+    Who has set callbacks of litellm gets to hear of each call as ever.
+    """
+    if any(getattr(module, name, None) for name in _LISTENERS):
+        yield
+        return
+    try:
+        internal = importlib.import_module("litellm._internal_context").is_internal_call
+    except (ImportError, AttributeError):  # versions of litellm without the switch
+        yield
+        return
+    before = internal.set(True)
+    try:
+        yield
+    finally:
+        internal.reset(before)
 
 
 @contextmanager
