@@ -7,8 +7,11 @@ because programs look at extensions. Everything here blocks: call it in a thread
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from flyte.io import File
@@ -20,6 +23,10 @@ INCOMING: Final = ".incoming"
 """Where in a store files lie until they are whole."""
 
 _READ_ONLY: Final = 0o444
+_SEALED_NS: Final = 1_000_000_000 * 10**9
+"""The time of change of every file in the store: a later one says that somebody wrote to it. The same on every
+machine, so that a program that looks at it does the same everywhere."""
+
 _CHUNK: Final = 1 << 20
 
 
@@ -41,20 +48,19 @@ def pin(source: Path, name: str | None = None, *, into: Path | None = None, move
         The file in the store, with its hex SHA-256 as hash.
     """
     name, root = name or source.name, into or store()
-    digest = sha256(source)
-    target = root / digest / name
-    if _stands(target, source.stat().st_size):
-        return File(path=str(target), name=name, hash=digest)
+    if not move and (standing := _standing(root / sha256(source) / name, source.stat().st_size)):
+        return standing
     with scratch(root / INCOMING) as folder:
         copy = folder / "content"
         _take(source, copy, move=move)
-        copy.chmod(_READ_ONLY)
         # Of the copy: a source that somebody writes to meanwhile can't end up under a wrong hash.
-        digest = sha256(copy)
-        target = root / digest / name
+        target = root / sha256(copy) / name
+        if standing := _standing(target, copy.stat().st_size):
+            return standing
+        _seal(copy)
         target.parent.mkdir(exist_ok=True)
         copy.replace(target)
-    return File(path=str(target), name=name, hash=digest)
+    return File(path=str(target), name=name, hash=target.parent.name)
 
 
 def pin_text(text: str, name: str) -> File:
@@ -69,9 +75,8 @@ def pin_text(text: str, name: str) -> File:
     """
     content = text.encode()
     digest = hashlib.sha256(content).hexdigest()
-    target = store() / digest / name
-    if _stands(target, len(content)):
-        return File(path=str(target), name=name, hash=digest)
+    if standing := _standing(store() / digest / name, len(content)):
+        return standing
     with scratch(store() / INCOMING) as folder:
         source = folder / name
         source.write_bytes(content)
@@ -79,14 +84,36 @@ def pin_text(text: str, name: str) -> File:
 
 
 def is_pinned(file: File) -> bool:
-    """Whether `file` lies in the store under the hash that it claims."""
+    """Whether `file` lies in the store under the hash that it claims, and nobody wrote to it."""
     path = Path(file.path)
-    return bool(file.hash) and path.parent == store() / str(file.hash) and path.is_file()
+    if not file.hash or path.parent != store() / str(file.hash):
+        return False
+    try:
+        return _standing(path, path.stat().st_size) is not None
+    except OSError:
+        return False
 
 
-def is_intact(path: Path, digest: str) -> bool:
-    """Whether `path` is a file with this hex SHA-256."""
-    return path.is_file() and sha256(path) == digest
+def pinned_file(digest: str, name: str) -> File | None:
+    """A file of the store, whole and unchanged.
+
+    Args:
+        digest: Its hex SHA-256.
+        name: Its name.
+
+    Returns:
+        The file; None where it is not there, or was altered.
+    """
+    target = store() / digest / name
+    try:
+        # What was only touched or copied here has another time, and is read once more.
+        if target.stat().st_mtime_ns != _SEALED_NS:
+            if sha256(target) != digest:
+                return None
+            _seal(target)
+        return _standing(target, target.stat().st_size)
+    except OSError:
+        return None
 
 
 def sha256(path: Path) -> str:
@@ -98,9 +125,21 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _stands(target: Path, size: int) -> bool:
-    # Files in the store are read-only and come by a rename: one of the right size is the whole one.
-    return target.is_file() and target.stat().st_size == size
+def _standing(target: Path, size: int) -> File | None:
+    """The file where it is whole: such a one has the time that it was sealed with, as nothing written to since has."""
+    with suppress(OSError):
+        status = target.stat()
+        if S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (size, _SEALED_NS):
+            # When it was last used: garbage is what no record names and nobody used for a day.
+            with suppress(OSError):
+                os.utime(target.parent)
+            return File(path=str(target), name=target.name, hash=target.parent.name)
+    return None
+
+
+def _seal(path: Path) -> None:
+    path.chmod(_READ_ONLY)
+    os.utime(path, ns=(_SEALED_NS, _SEALED_NS))
 
 
 def _take(source: Path, target: Path, *, move: bool) -> None:

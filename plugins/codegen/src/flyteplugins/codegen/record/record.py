@@ -8,11 +8,14 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
+
+from flyte.io import File
 
 from flyteplugins.codegen.core.files import file_lock
 from flyteplugins.codegen.core.paths import home
-from flyteplugins.codegen.record.shelf import Shelf
+from flyteplugins.codegen.record.shelf import LocalShelf, Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +121,34 @@ class Record:
         """
         return file_lock(home() / "locks" / f"{kind}-{key}.lock")
 
+    async def keep_file(self, path: Path, digest: str) -> None:
+        """Keep a file of an entry where the others who use the shelf find it.
+
+        Args:
+            path: A file that is in the store of this machine, where it stays.
+            digest: Its hex SHA-256.
+        """
+
+    async def bring_file(self, digest: str, name: str) -> File | None:
+        """Bring a file of an entry into the store of this machine.
+
+        Args:
+            digest: Its hex SHA-256.
+            name: Its name.
+
+        Returns:
+            The file in the store; None where it is nowhere, or altered.
+        """
+        return None
+
+    def tell(self, trouble: str) -> None:
+        """Tell of trouble with an entry.
+
+        Args:
+            trouble: A sentence.
+        """
+        self._on_trouble(trouble)
+
     async def _names(self, kind: str, key: str) -> set[str]:
         try:
             return {listed.path.rsplit("/", 1)[-1] for listed in await self.shelf.listed(_folder(kind, key))}
@@ -139,6 +170,18 @@ class Record:
             self._on_trouble(f"The entry {path} of the record in {self.shelf.where} is corrupt and counts as absent.")
             return None
         return Entry(kind, key, version, json.loads(document))
+
+
+def local_record(on_trouble: Callable[[str], None] | None = None) -> Record:
+    """The record of this machine.
+
+    Args:
+        on_trouble: As for `Record`.
+
+    Returns:
+        The record under the state folder.
+    """
+    return Record(LocalShelf(home() / "record"), on_trouble)
 
 
 def key_of(document: Any) -> str:

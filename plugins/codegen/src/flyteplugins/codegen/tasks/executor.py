@@ -21,6 +21,7 @@ from flyteplugins.codegen.core.errors import JobError, OutputTooLargeError
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.pinned import is_pinned, pin, pin_text
 from flyteplugins.codegen.core.scratch import scratch_in
+from flyteplugins.codegen.record import Record, local_record
 from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Python, Runtime
 from flyteplugins.codegen.tasks import records
 from flyteplugins.codegen.tasks.records import Execution
@@ -89,6 +90,7 @@ class Executor:
         retries: How often Flyte tries again after a failure of the infrastructure.
         name: The agent's name, which the names of the tasks begin with.
         secrets: Secret environment variables of every program.
+        record: Where runs are recorded; the one of this machine if None.
     """
 
     def __init__(
@@ -99,11 +101,13 @@ class Executor:
         retries: int = 0,
         name: str = "auto-coder",
         secrets: Mapping[str, str] | None = None,
+        record: Record | None = None,
     ) -> None:
         self.runtime = runtime
         self.cache = cache
         self.retries = retries
         self.name = name
+        self.record = record or local_record()
         self._secrets = dict(secrets or {})
 
     async def build(self, spec: EnvironmentSpec, *, guessed: Iterable[str] = ()) -> Environment:
@@ -170,13 +174,13 @@ class Executor:
         key = _key(work, files, self.runtime.name)
         if self.cache == "disable":
             return await self._submit(work, files, key)
-        async with records.lock(key):
-            record = await asyncio.to_thread(records.load, key) if self.cache == "auto" else None
-            if record is not None:
-                return await self._submit(work, files, key, record.epoch, record.execution)
+        async with self.record.lock(records.KIND, key):
+            recorded = await records.load(self.record, key) if self.cache == "auto" else None
+            if recorded is not None:
+                return await self._submit(work, files, key, recorded.epoch, recorded.execution)
             epoch = records.new_epoch()
             execution = await self._submit(work, files, key, epoch)
-            await asyncio.to_thread(records.save, key, epoch, execution)
+            await records.save(self.record, key, epoch, execution)
             return execution
 
     async def _build(self, wanted: str, body: Any) -> Environment:

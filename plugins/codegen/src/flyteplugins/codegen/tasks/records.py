@@ -1,19 +1,20 @@
-"""What was run before and what came of it: the truth about runs, on disk, by a key of everything that decides it."""
+"""What was run before and what came of it: the runs on record, by a key of everything that decides them."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from flyte.io import File
 
-from flyteplugins.codegen.core.files import file_lock
-from flyteplugins.codegen.core.paths import home
-from flyteplugins.codegen.core.pinned import is_intact
+from flyteplugins.codegen.core.pinned import pinned_file
+from flyteplugins.codegen.record import Record
+
+KIND: Final = "runs"
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Execution:
 
 
 @dataclass(frozen=True)
-class Record:
+class Recorded:
     """A recorded execution.
 
     Attributes:
-        epoch: Tells this record from an earlier one under the same key; Flyte's cache version ends with it.
+        epoch: Tells this record from every other one; Flyte's cache version ends with it.
         execution: What came of the run.
     """
 
@@ -54,85 +55,76 @@ class Record:
 
 
 def new_epoch() -> str:
-    """A word that no record had before."""
+    """A word that no record had before.
+
+    A record's version would not do: it can come again, after the record was cleared or could not be written, and
+    Flyte's cache would then serve what our record does not have.
+    """
     return uuid.uuid4().hex
 
 
-def lock(key: str) -> AbstractAsyncContextManager[None]:
-    """Keep others, in this process and beside it, from running the same at the same time."""
-    return file_lock(_path(key).with_suffix(".lock"))
-
-
-def load(key: str) -> Record | None:
-    """The record under a key, with every file that it names still there and unchanged. Blocks; call it in a thread.
+async def load(record: Record, key: str) -> Recorded | None:
+    """The newest run under a key, with every file that it left.
 
     Args:
+        record: Where it is looked for.
         key: Key of the work.
 
     Returns:
-        The record; None if there is none, it can't be read, or a file is gone or altered.
+        The run; None if there is none, or a file of it is gone or altered and nowhere to be had.
     """
+    if (entry := await record.newest(KIND, key)) is None:
+        return None
     try:
-        document = json.loads(_path(key).read_text(encoding="utf-8"))
-        outputs = {
-            path: File(path=entry["path"], name=Path(entry["path"]).name, hash=entry["sha256"])
-            for path, entry in document["outputs"].items()
-            if _unchanged(entry)
-        }
-        if len(outputs) != len(document["outputs"]):
+        body = entry.body
+        found = {path: await _found(record, kept) for path, kept in body["outputs"].items()}
+        outputs = {path: file for path, file in found.items() if file is not None}
+        if len(outputs) < len(found):
             return None
-        return Record(
-            document["epoch"],
+        return Recorded(
+            body["epoch"],
             Execution(
-                exit_code=document["exit_code"],
-                stdout=document["stdout"],
-                stderr=document["stderr"],
-                seconds=document["seconds"],
-                peak_memory_bytes=document["peak_memory_bytes"],
+                exit_code=body["exit_code"],
+                stdout=body["stdout"],
+                stderr=body["stderr"],
+                seconds=body["seconds"],
+                peak_memory_bytes=body["peak_memory_bytes"],
                 outputs=outputs,
                 served=True,
             ),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError) as error:
+        record.tell(f"A run on record ({key[:12]}, version {entry.version}) lacks {error} and counts as absent.")
         return None
 
 
-def save(key: str, epoch: str, execution: Execution) -> None:
-    """Write a record, in place of an earlier one. Blocks; call it in a thread.
+async def save(record: Record, key: str, epoch: str, execution: Execution) -> None:
+    """Record a run; its files are kept before the record says so.
 
     Args:
+        record: Where it goes.
         key: Key of the work.
         epoch: From `new_epoch`.
         execution: What came of the run.
     """
-    document = {
+    for file in execution.outputs.values():
+        await record.keep_file(Path(file.path), str(file.hash))
+    body = {
         "epoch": epoch,
         "exit_code": execution.exit_code,
         "stdout": execution.stdout,
         "stderr": execution.stderr,
         "seconds": execution.seconds,
         "peak_memory_bytes": execution.peak_memory_bytes,
-        "outputs": {path: _entry(file) for path, file in execution.outputs.items()},
+        "outputs": {path: _kept(file) for path, file in execution.outputs.items()},
     }
-    path = _path(key)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    half_written = path.with_suffix(f".{epoch}")
-    half_written.write_text(json.dumps(document), encoding="utf-8")
-    half_written.replace(path)
+    await record.add(KIND, key, body)
 
 
-def _path(key: str) -> Path:
-    return home() / "runs" / key[:2] / f"{key}.json"
+def _kept(file: File) -> dict[str, Any]:
+    return {"name": Path(file.path).name, "sha256": file.hash}
 
 
-def _entry(file: File) -> dict[str, object]:
-    status = Path(file.path).stat()
-    return {"path": file.path, "sha256": file.hash, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
-def _unchanged(entry: Mapping[str, object]) -> bool:
-    # Same size and time of change: the same bytes, without reading gigabytes at every hit.
-    status = Path(str(entry["path"])).stat()
-    if (status.st_size, status.st_mtime_ns) == (entry["size"], entry["mtime_ns"]):
-        return True
-    return is_intact(Path(str(entry["path"])), str(entry["sha256"]))
+async def _found(record: Record, kept: Mapping[str, Any]) -> File | None:
+    file = await asyncio.to_thread(pinned_file, kept["sha256"], kept["name"])
+    return file or await record.bring_file(kept["sha256"], kept["name"])
