@@ -70,19 +70,21 @@ async def _passing_over(call: Call, passed_over: int, conversation: Sequence[Mes
 
 async def _of_one_form(step: Step[A], messages: Sequence[Message], ask: _Ask) -> A | _Unusable:
     conversation = new = list(messages)
-    for last in (False, True):
+    form: str | None = None
+    while True:
         entry, text = await _whole(conversation, new, ask)
         try:
             return _read(entry, text, step)
         except BadAnswerError as problem:
-            if last:
+            # Questions side by side may have left the form meanwhile: then this was the first one in its own.
+            if entry.form_left or entry.form == form:
                 return _Unusable(entry, problem)
+            form = entry.form
             # Some endpoints refuse an empty message.
             quoted: Message = {"role": "assistant", "content": _shortened(text) or "(no answer)"}
             again: Message = {"role": "user", "content": render("again", problem=problem)}
             # The answer that it quotes is in the history already.
             conversation, new = [*conversation, quoted, again], [again]
-    raise AssertionError("the last answer is read or raised")
 
 
 async def _whole(conversation: Sequence[Message], new: Sequence[Message], ask: _Ask) -> tuple[Entry, str]:

@@ -1,34 +1,46 @@
-"""Any model that litellm can call, asked in the form that it takes."""
+"""Any model that litellm can call, asked in the form that suits it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
-from flyteplugins.codegen.core.errors import CodegenError, ModelRefusedError
+from flyteplugins.codegen.core.errors import CodegenError, ModelRefusedError, ModelUnavailableError
+from flyteplugins.codegen.models.caching import as_sent, wants_marks
 from flyteplugins.codegen.models.completion import Completion, Waits
 from flyteplugins.codegen.models.endpoint import Endpoint, RequestRefusedError, Retries
-from flyteplugins.codegen.models.estimate import count_tokens
+from flyteplugins.codegen.models.forms import Question, in_form
 from flyteplugins.codegen.models.identity import identity_of
+from flyteplugins.codegen.models.ladder import Ladder
 from flyteplugins.codegen.models.lazy_litellm import litellm
-from flyteplugins.codegen.models.schema import strict_schema
+from flyteplugins.codegen.models.parameters import CACHE_MARKS, named, not_taken, taken
+from flyteplugins.codegen.models.response import completion_of
 from flyteplugins.codegen.models.step import Message
+
+logger = logging.getLogger(__name__)
+
+_ABOUT_THE_FORM: Final = re.compile(
+    r"response_format|json[_ ]schema|grammar|tool_choice|structured output", re.IGNORECASE
+)
 
 
 class LiteLLMProvider:
     """A model behind litellm.
 
-    Everything that a call needs goes with the call: agents in one process never share a key or an address.
+    Everything that a call needs goes with the call: agents in one process never share a key or an address. What is
+    shared is what was seen of an endpoint: the form of asking that suits it.
 
     Args:
         model: Name of the model as litellm reads it.
         api_key_name: Name of the environment variable with the key; None for the provider's usual variables.
         api_base: Address of the endpoint; None for the provider's usual variables and then its own address.
         params: More arguments of litellm for each call, such as `temperature` or `max_tokens`. What this class
-            decides itself (messages, deadline, retries, streaming) is not taken from here.
+            decides itself (messages, deadline, retries, streaming, the form of the answer) is not taken from here.
         call_timeout: Seconds that one HTTP request may take; with its retries a call ends within twice that.
         retries: How often to try.
     """
@@ -44,8 +56,8 @@ class LiteLLMProvider:
     ) -> None:
         self.model = model
         self._endpoint = Endpoint(model, api_key_name, api_base, params, call_timeout, retries)
-        self._takes_schema = True
         self._identity = identity_of(model, api_base, params or {})
+        self._ladder = Ladder(self._identity)
 
     @property
     def identities(self) -> Sequence[Mapping[str, Any]]:
@@ -64,10 +76,7 @@ class LiteLLMProvider:
         schema_name: str,
         waits: Waits | None = None,
     ) -> Completion:
-        """Ask the endpoint.
-
-        The schema goes as `response_format` first. An endpoint that refuses the request with it is asked again with
-        the schema in the prompt, from then on always.
+        """Ask the endpoint, in the strictest form that it takes and the model keeps to.
 
         Args:
             step: Name of the step, for messages.
@@ -82,73 +91,54 @@ class LiteLLMProvider:
         Raises:
             MissingCredentialError: A key is not there.
             ModelRefusedError: The endpoint refuses the key, the model, the address or the request.
+            InvalidAnswerError: A content filter refused the request.
             ModelUnavailableError: No answer within the deadline and the retries.
         """
-        started = time.monotonic()
+        waits, started = waits or Waits(), time.monotonic()
+        refused: RequestRefusedError | None = None
         module = await asyncio.to_thread(litellm)
-        if schema is not None and self._takes_schema:
-            form = {"name": schema_name, "schema": strict_schema(schema), "strict": True}
+        await self._ladder.recall()
+        if schema is None:
+            question = Question(list(messages))
+            response = await self._sent(module, step, question, waits)
+            return completion_of(module, response, self.model, messages, time.monotonic() - started)
+        for form in self._ladder.forms(schema):
+            question = in_form(form, messages, schema, schema_name)
             try:
-                response = await self._endpoint.call(
-                    step, messages, {"response_format": {"type": "json_schema", "json_schema": form}}, waits
-                )
-                return self._completion(module, response, messages, time.monotonic() - started)
-            except RequestRefusedError:
-                pass
-        asked = messages if schema is None else _with_schema(messages, schema)
-        try:
-            response = await self._endpoint.call(step, asked, {}, waits)
-        except RequestRefusedError as error:
-            raise ModelRefusedError(str(error)) from None
-        if schema is not None:
-            self._takes_schema = False
-        return self._completion(module, response, asked, time.monotonic() - started)
+                response = await self._sent(module, step, question, waits)
+                break
+            except RequestRefusedError as error:
+                refused = refused or error
+        else:
+            raise ModelRefusedError(str(refused)) from None
+        await self._ladder.took(form, schema)
+        seconds = time.monotonic() - started
+        completion = completion_of(module, response, self.model, question.messages, seconds, form)
+        left = await self._ladder.answered(form, schema, completion.text, completion.finish_reason)
+        return replace(completion, form_left=left)
 
-    def _completion(self, module: Any, response: Any, messages: Sequence[Message], seconds: float) -> Completion:
-        choice = response.choices[0] if response.choices else None
-        text, finish_reason = ("", "stop") if choice is None else _text_and_reason(choice)
-        usage = getattr(response, "usage", None)
-        sent = int(getattr(usage, "prompt_tokens", 0) or 0)
-        received = int(getattr(usage, "completion_tokens", 0) or 0)
-        reported = bool(sent or received)
-        return Completion(
-            text=text,
-            finish_reason=finish_reason,
-            # A budget of tokens should hold for endpoints too that do not count them.
-            input_tokens=sent if reported else count_tokens("\n".join(message["content"] for message in messages)),
-            output_tokens=received if reported else count_tokens(text),
-            cost=_cost(module, response, self.model) if reported else None,
-            seconds=seconds,
-            model=str(response.model or self.model),
-        )
-
-
-def _with_schema(messages: Sequence[Message], schema: dict[str, Any]) -> list[Message]:
-    *before, last = messages
-    wanted = (
-        "Answer with one JSON object and nothing else. It must fit this JSON schema:\n"
-        f"{json.dumps(schema, ensure_ascii=False)}"
-    )
-    return [*before, {**last, "content": f"{last['content']}\n\n{wanted}"}]
-
-
-def _text_and_reason(choice: Any) -> tuple[str, str]:
-    message = choice.message
-    finish_reason = str(choice.finish_reason or "stop")
-    more = getattr(message, "provider_specific_fields", None) or {}
-    refusal = getattr(message, "refusal", None) or more.get("refusal")
-    if refusal and not message.content:
-        return str(refusal), "refusal"
-    text = message.content
-    if not text and getattr(message, "tool_calls", None):
-        # Some providers answer a schema with a call of a tool that litellm made of it.
-        text = message.tool_calls[0].function.arguments
-    return str(text or ""), finish_reason
-
-
-def _cost(module: Any, response: Any, model: str) -> float | None:
-    try:
-        return round(float(module.completion_cost(completion_response=response, model=model)), 10)
-    except Exception:
-        # litellm raises where it has no price for the model; which error differs from version to version.
-        return None
+    async def _sent(self, module: Any, step: str, question: Question, waits: Waits) -> Any:
+        """Make the call; a parameter that the model does not take is left out from then on, which is said once."""
+        while True:
+            left_out = self._ladder.left_out
+            params = taken(self._endpoint.params, left_out)
+            marks = CACHE_MARKS not in left_out and wants_marks(module, self.model, self._endpoint.api_base)
+            messages = as_sent(question.messages, marks=marks)
+            try:
+                return await self._endpoint.call(step, messages, {**params, **question.arguments}, waits)
+            except ModelUnavailableError as error:
+                # Some servers fail over a form that they do not know, where they should refuse it.
+                if question.arguments and _ABOUT_THE_FORM.search(str(error)):
+                    raise RequestRefusedError(str(error)) from None
+                raise
+            except RequestRefusedError as error:
+                name = not_taken(str(error), [*params, CACHE_MARKS] if marks else [*params])
+                if name is None and named(str(error), params):
+                    # What is refused is the value of a setting: no other form would help.
+                    raise ModelRefusedError(str(error)) from None
+                if name is None:
+                    raise
+            await self._ladder.leave_out(name)
+            reason = f"It does not take {name}, which is left out from now on"
+            logger.warning("step %s: %s: %s.", step, self.model, reason)
+            waits.tell(self.model, reason, 0.0)
