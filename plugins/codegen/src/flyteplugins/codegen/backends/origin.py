@@ -13,6 +13,7 @@ import flyte
 from flyte.sandbox import ImageConfig
 
 from flyteplugins.codegen.core.budget import Budget
+from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.result import CodeGenEvalResult, Origin, RunDefaults
@@ -26,7 +27,8 @@ _ELSEWHERE: Final = frozenset({"resources", "env_vars", "secrets", "on_event"})
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
 _USER = re.compile(r"//[^/@\s]*@")
-_WITHHELD: Final = "withheld"
+WITHHELD: Final = "withheld"
+"""The entry of `Origin.agent` that names what was left out."""
 
 
 def origin_of(settings: Settings, request: Request, evaluation: Evaluation) -> Origin:
@@ -48,7 +50,7 @@ def origin_of(settings: Settings, request: Request, evaluation: Evaluation) -> O
     withheld: list[str] = []
     agent = {**_plain(chosen, withheld), "model": settings.model}
     if withheld:
-        agent[_WITHHELD] = sorted(set(withheld))
+        agent[WITHHELD] = sorted(set(withheld))
     checks = [*(kept.check for kept in evaluation.kept), *(dropped.check for dropped in evaluation.dropped)]
     return Origin(
         prompt=request.prompt,
@@ -128,7 +130,7 @@ def _plain(value: Any, withheld: list[str], *, of_agent: bool = True) -> Any:
 
 
 def _is_secret(name: object) -> bool:
-    return bool(SECRET_PARAMETER.search(str(name))) or "access_key" in str(name)
+    return bool(SECRET_PARAMETER.search(str(name))) or is_credential(str(name))
 
 
 def _is_data(value: object) -> bool:

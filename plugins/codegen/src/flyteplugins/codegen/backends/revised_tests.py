@@ -17,7 +17,6 @@ from flyteplugins.codegen.models.step import Step
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
-_HARMLESS = (*_FUNCTIONS, *_IMPORTS, ast.ClassDef, ast.Assign, ast.AnnAssign)
 _OF_PYTEST = ("pytestmark", "pytest_plugins", "run_solution", "samples", "tmp_path")
 
 
@@ -186,7 +185,7 @@ def _clashes(new: ast.Module, kept: str) -> Iterator[str]:
     taken = {*_OF_PYTEST, *_taken(kept)}
     imported = {ast.unparse(node) for node in ast.parse(kept).body if isinstance(node, _IMPORTS)}
     for node in new.body:
-        if not isinstance(node, _HARMLESS) and not _is_docstring(node):
+        if not (_only_binds(node) or _is_docstring(node)):
             yield f"line {node.lineno} runs when the module is loaded: put it into a function"
         elif isinstance(node, _IMPORTS):
             if ast.unparse(node) not in imported:
@@ -197,6 +196,14 @@ def _clashes(new: ast.Module, kept: str) -> Iterator[str]:
             )
         if isinstance(node, _FUNCTIONS) and any("autouse" in ast.unparse(mark) for mark in node.decorator_list):
             yield f"the fixture {node.name} would be used by the tests that stay: no autouse"
+
+
+def _only_binds(node: ast.stmt) -> bool:
+    """Whether a statement of a module does nothing but give a name to something."""
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return not any(isinstance(part, (ast.Attribute, ast.Subscript)) for top in targets for part in ast.walk(top))
+    return isinstance(node, (*_FUNCTIONS, *_IMPORTS, ast.ClassDef))
 
 
 def _taken(module: str) -> set[str]:

@@ -13,7 +13,7 @@ from flyteplugins.codegen.backends.asked import Asked
 from flyteplugins.codegen.backends.desk import UNUSABLE, Desk
 from flyteplugins.codegen.backends.draft import Draft
 from flyteplugins.codegen.backends.opening import open_desk
-from flyteplugins.codegen.backends.origin import settings_of
+from flyteplugins.codegen.backends.origin import WITHHELD, settings_of
 from flyteplugins.codegen.backends.outcome import result_of
 from flyteplugins.codegen.backends.pipeline import carry_out
 from flyteplugins.codegen.backends.revised_tests import compared, revised, revised_tests_step, sources
@@ -26,6 +26,7 @@ from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.step import Step
 from flyteplugins.codegen.packages.distributions import detect_packages
 from flyteplugins.codegen.results.script import changed_requirements, requirement_name, without_metadata
+from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
 from flyteplugins.codegen.tasks.local_run import in_run
 
 _NO_PLAN: Final = CodePlan(description="", approach="")
@@ -50,19 +51,28 @@ async def revise(result: CodeGenEvalResult, wanted: RevisionOptions) -> CodeGenE
     settings = settings_of(result, wanted.agent)
     if wanted.tests is not None:
         settings = dataclasses.replace(settings, skip_tests=False)
-    desk = await open_desk(settings, _asked(result, wanted), asks=wanted.prompt is not None)
-    try:
-        before = await _draft_of(desk, result)
-        reasons: dict[str, str] = {}
-        if wanted.prompt is None:
-            after = await in_run(lambda: _check(desk, _by_person(result, before, wanted)))
-        else:
-            desk.latest = before
-            follow_up = wanted.prompt
-            after = await in_run(lambda: carry_out(desk, lambda: _by_model(desk, before, follow_up, reasons)))
-    finally:
-        await desk.workshop.close()
+    reasons: dict[str, str] = {}
+    async with leftovers_cleared():
+        desk = await open_desk(settings, _asked(result, wanted), asks=wanted.prompt is not None)
+        try:
+            after = await in_run(lambda: _revised(desk, result, wanted, reasons))
+        finally:
+            await desk.workshop.close()
     return _with_history(result, after, wanted, reasons)
+
+
+async def _revised(
+    desk: Desk, result: CodeGenEvalResult, wanted: RevisionOptions, reasons: dict[str, str]
+) -> CodeGenEvalResult:
+    """The result of the revision alone; `reasons` takes why tests are dropped."""
+    before = desk.latest = await _draft_of(desk, result)
+    if wanted.prompt is None:
+        turn = await desk.in_time(desk.judge(_by_person(result, before, wanted), 1))
+        desk.report(turn, None)
+        return result_of(desk, [turn], None)
+    follow_up = wanted.prompt
+    desk.warnings += _left_out(result, wanted)
+    return await carry_out(desk, lambda: _by_model(desk, before, follow_up, reasons))
 
 
 async def _by_model(desk: Desk, before: Draft, follow_up: str, reasons: dict[str, str]) -> Draft:
@@ -82,12 +92,6 @@ def _by_person(result: CodeGenEvalResult, before: Draft, wanted: RevisionOptions
     solution = before.solution.model_copy(update={"code": without_metadata(code), "packages": tuple(packages)})
     tests = wanted.tests if wanted.tests is not None else before.tests
     return dataclasses.replace(before, solution=solution, tests=tests, added_packages=(*others, *added))
-
-
-async def _check(desk: Desk, draft: Draft) -> CodeGenEvalResult:
-    turn = await desk.in_time(desk.judge(draft, 1))
-    desk.report(turn, None)
-    return result_of(desk, [turn], None)
 
 
 async def _plan(desk: Desk, before: Draft, follow_up: str) -> CodePlan:
@@ -177,6 +181,14 @@ async def _draft_of(desk: Desk, result: CodeGenEvalResult) -> Draft:
     )
 
 
+def _left_out(result: CodeGenEvalResult, wanted: RevisionOptions) -> list[str]:
+    names = result.origin.agent.get(WITHHELD) if wanted.agent is None else None
+    if not names:
+        return []
+    told = f"The model was asked without {', '.join(names)}: what may hold a credential is not kept with a result."
+    return [f"{told} Pass agent= where it is needed."]
+
+
 def _with_history(
     before: CodeGenEvalResult, after: CodeGenEvalResult, wanted: RevisionOptions, reasons: dict[str, str]
 ) -> CodeGenEvalResult:
@@ -202,6 +214,8 @@ def _with_history(
         update={
             "revisions": [*before.revisions, revision],
             "receipt": receipt,
+            # Where nobody named another agent it is the same one, for the next revision too.
+            "origin": before.origin if wanted.agent is None else after.origin,
             "conversation_history": [
                 *before.conversation_history,
                 *({**item, "call": item["call"] + calls} for item in after.conversation_history),

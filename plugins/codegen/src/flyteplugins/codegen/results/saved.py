@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -16,10 +15,12 @@ from pydantic import ValidationError
 
 from flyteplugins.codegen.checks.fixture import fixture_files
 from flyteplugins.codegen.core.contract import Contract
+from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.models.transcript import transcript_of
+from flyteplugins.codegen.report import html
 from flyteplugins.codegen.results.script import script, without_metadata
 
 SOLUTION: Final = "solution.py"
@@ -27,6 +28,7 @@ TESTS: Final = "test_solution.py"
 LOCK: Final = "requirements.lock"
 RESULT: Final = "generation.json"
 TRANSCRIPT: Final = "transcript.jsonl"
+REPORT: Final = "report.html"
 SAMPLES: Final = "samples"
 OUTPUTS: Final = "outputs"
 """The entries of the folder; beside them stand the files of the test fixture."""
@@ -40,13 +42,12 @@ EDITED: Final = (
 )
 """The warning in the receipt of a generation whose code or tests were edited in its folder."""
 
-_CREDENTIAL = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD|CREDENTIALS?)(?:_|$)", re.IGNORECASE)
 _EMPTY: Final = Contract(inputs={}, outputs={})
 _STAGING_PREFIX: Final = ".saving-"
 
 
 def save(result: CodeGenEvalResult, folder: Path, outputs: Path | None = None) -> Path:
-    """Write `result` into a folder: code, tests with their fixture, lock, samples, transcript.
+    """Write `result` into a folder: code, tests with their fixture, lock, samples, transcript, report.
 
     What stood there of an earlier generation is replaced, in one go at the end; files that are none of ours stay.
 
@@ -90,7 +91,7 @@ def check_folder(folder: Path) -> Path:
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise InvalidRequestError(f"{folder} can't be written: see {existing}. Name another folder.")
     if not (target / RESULT).exists():
-        ours = (SOLUTION, TESTS, LOCK, TRANSCRIPT, SAMPLES, OUTPUTS, *fixture_files(_EMPTY, {}))
+        ours = (SOLUTION, TESTS, LOCK, TRANSCRIPT, REPORT, SAMPLES, OUTPUTS, *fixture_files(_EMPTY, {}))
         if foreign := [name for name in ours if (target / name).exists()]:
             raise InvalidRequestError(
                 f"{target} has files that a saved generation would replace, and is none: {', '.join(foreign)}. Name "
@@ -116,6 +117,31 @@ def save_outputs(folder: Path, outputs: Path) -> Path:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder / OUTPUTS
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of a saved generation anew, from what is there now.
+
+    Args:
+        folder: A saved generation.
+
+    Returns:
+        The HTML file, absolute.
+
+    Raises:
+        InvalidRequestError: The folder is no saved generation, or can't be written.
+    """
+    root = folder.expanduser().absolute()
+    document = html.document(load(root))
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=root)) if os.access(root, os.W_OK | os.X_OK) else None
+    if staging is None:
+        raise InvalidRequestError(f"{root} can't be written, so the report can't be put there. Copy the folder first.")
+    try:
+        (staging / REPORT).write_text(document, encoding="utf-8")
+        _move(staging / REPORT, root / REPORT, staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return root / REPORT
 
 
 def load(folder: Path) -> CodeGenEvalResult:
@@ -174,6 +200,7 @@ def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> No
     _without_credentials(document)
     (staging / RESULT).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (staging / TRANSCRIPT).write_text(transcript_of(result.conversation_history), encoding="utf-8")
+    (staging / REPORT).write_text(html.document(result), encoding="utf-8")
     if outputs is not None:
         shutil.copytree(outputs, staging / OUTPUTS)
 
@@ -249,7 +276,7 @@ def _edits(result: CodeGenEvalResult, root: Path) -> dict[str, str]:
 def _without_credentials(document: dict[str, Any]) -> None:
     """Leave out environment variables that are named like credentials, and say so in the receipt."""
     env_vars = document["defaults"]["env_vars"]
-    withheld = [name for name in env_vars if _CREDENTIAL.search(name)]
+    withheld = [name for name in env_vars if is_credential(name)]
     for name in withheld:
         del env_vars[name]
         warning = (
