@@ -12,7 +12,7 @@ from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.solution import CodePlan
 from flyteplugins.codegen.core.values import parse_scalar
 from flyteplugins.codegen.core.verdict import ErrorDiagnosis
-from flyteplugins.codegen.models.step import Step
+from flyteplugins.codegen.models.step import PythonCode, Step
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -38,7 +38,7 @@ class ExampleValue(BaseModel):
 class CodeAnswer(BaseModel):
     """A whole script and what it needs."""
 
-    code: str
+    code: PythonCode
     packages: list[str] = Field(default_factory=list)
     system_packages: list[str] = Field(default_factory=list)
     examples: list[ExampleValue] = Field(default_factory=list)
@@ -62,7 +62,7 @@ class TestsAnswer(BaseModel):
 
     __test__ = False  # pytest would collect a class of this name
 
-    code: str
+    code: PythonCode
     packages: list[str] = Field(default_factory=list)
     coverage: list[Coverage] = Field(default_factory=list)
 
@@ -78,7 +78,7 @@ class RepairedTest(BaseModel):
     """One test function, whole."""
 
     name: str
-    code: str
+    code: PythonCode
 
     @model_validator(mode="after")
     def _is_that_test(self) -> RepairedTest:

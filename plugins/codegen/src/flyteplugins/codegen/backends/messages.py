@@ -136,7 +136,9 @@ class Messages:
         role = self.settings.system_prompt or render("conventions")
         return [
             {"role": "system", "content": f"{role}\n\n{render('contract')}"},
-            {"role": "user", "content": f"{self._shared()}\n\n{step}"},
+            # Apart, so that a provider can be told where the part ends that all steps share; sent as one message.
+            {"role": "user", "content": self._shared()},
+            {"role": "user", "content": step},
         ]
 
     def _shared(self) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, create_model, field_validator, model_vali
 
 from flyteplugins.codegen.backends.answers import Coverage, parse, test_names, unfenced, with_imports, with_more
 from flyteplugins.codegen.core.history import Attempt, DroppedTest
-from flyteplugins.codegen.models.step import Step
+from flyteplugins.codegen.models.step import PythonCode, Step
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -32,7 +32,7 @@ class RevisedTests(BaseModel):
     """The tests that a follow-up request ends, and those that it brings."""
 
     dropped: list[DroppedAnswer] = Field(default_factory=list)
-    code: str = ""
+    code: PythonCode = ""
     packages: list[str] = Field(default_factory=list)
     coverage: list[Coverage] = Field(default_factory=list)
 
