@@ -97,7 +97,19 @@ def test_a_saved_generation_is_shown_with_its_contract_and_its_receipt(saved: Pa
         "",
     ]
     assert "Isolation         bubblewrap" in lines
-    assert lines[-1] == f"{saved}: generation.json, samples/, solution.py, transcript.jsonl"
+    assert lines[-1] == f"{saved}: generation.json, report.html, samples/, solution.py, transcript.jsonl"
+
+
+def test_the_report_of_a_saved_generation_is_written_from_what_is_there_now(saved: Path) -> None:
+    report, solution = saved / "report.html", saved / "solution.py"
+    report.unlink()
+    solution.write_text(solution.read_text() + "\nprint('edited & kept')\n")
+    assert codegen("show", str(saved), "--html").stdout == f"{report}\n"
+    page = report.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "edited &amp; kept" in page
+    assert "solution.py was edited after the generation" in page
+    assert json.loads(codegen("show", str(saved), "--html", "--json").stdout) == {"report": str(report)}
 
 
 def test_a_saved_generation_is_shown_to_machines_as_a_document(saved: Path) -> None:

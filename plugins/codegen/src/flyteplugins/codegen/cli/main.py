@@ -153,6 +153,10 @@ def test(screen: Screen, /, **chosen: Any) -> None:
 
 @main.command()
 @click.argument("folder", type=_FOLDER)
+@click.option(
+    "--html", is_flag=True, help="Write all of it as one HTML page, report.html in FOLDER, and print its path."
+)
+@click.option("--open", "opens", is_flag=True, help="As --html, and open the page.")
 @_json
 @click.pass_obj
 def show(screen: Screen, /, **chosen: Any) -> None:

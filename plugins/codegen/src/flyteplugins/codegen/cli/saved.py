@@ -7,12 +7,14 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import rich_click as click
+
 from flyteplugins.codegen import CodeGenEvalResult
 from flyteplugins.codegen.cli import arguments, output
 from flyteplugins.codegen.cli.console import FAILED, Screen
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.settings import RUNTIMES
-from flyteplugins.codegen.results.saved import load
+from flyteplugins.codegen.results.saved import load, write_report
 
 
 def run(
@@ -35,8 +37,11 @@ def run(
     screen.document({"success": True, "outputs": output.as_json(copied)})
 
 
-def show(screen: Screen, folder: Path) -> None:
-    """Show the contract, the receipt and the files; the argument is that of the command."""
+def show(screen: Screen, folder: Path, html: bool, opens: bool) -> None:
+    """Show the contract, the receipt and the files, or write the report; the arguments are those of the command."""
+    if html or opens:
+        _show_report(screen, folder, opens)
+        return
     result = load(folder)
     contract = result.contract
     inputs = ", ".join(f"{name}: {kind}" for name, kind in contract.inputs.items()) or "none"
@@ -63,6 +68,14 @@ def show(screen: Screen, folder: Path) -> None:
             "files": files,
         }
     )
+
+
+def _show_report(screen: Screen, folder: Path, opens: bool) -> None:
+    report = write_report(folder)
+    screen.say(str(report))
+    screen.document({"report": str(report)})
+    if opens:
+        click.launch(report.as_uri())
 
 
 def test(screen: Screen, folder: Path, sandbox: str | None) -> None:

@@ -18,6 +18,7 @@ from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.files import write_atomically
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.models.transcript import transcript_of
 from flyteplugins.codegen.report import html
@@ -133,14 +134,12 @@ def write_report(folder: Path) -> Path:
     """
     root = folder.expanduser().absolute()
     document = html.document(load(root))
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=root)) if os.access(root, os.W_OK | os.X_OK) else None
-    if staging is None:
-        raise InvalidRequestError(f"{root} can't be written, so the report can't be put there. Copy the folder first.")
     try:
-        (staging / REPORT).write_text(document, encoding="utf-8")
-        _move(staging / REPORT, root / REPORT, staging)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        write_atomically(root / REPORT, document.encode())
+    except OSError as error:
+        raise InvalidRequestError(
+            f"{root / REPORT} can't be written: {error.strerror}. Copy the folder to where it can."
+        ) from error
     return root / REPORT
 
 
