@@ -35,7 +35,7 @@ _OURS: Final = frozenset(
 """Parameters of litellm that are not passed on: answers are taken whole; retries, other models and reuse are ours."""
 
 
-class RequestRefusedError(Exception):
+class RequestRefusedError(ModelRefusedError):
     """The endpoint can't take the request as it is, perhaps because of the form that is asked for in it."""
 
 
@@ -212,7 +212,7 @@ class Endpoint:
             return wait
         raise self._unavailable(fault, step, tried, why) from None
 
-    def _refusal(self, fault: Fault, step: str) -> CodegenError | RequestRefusedError:
+    def _refusal(self, fault: Fault, step: str) -> CodegenError:
         """The error for a fault that another try would not change."""
         where, said = self.credentials.where(), self._said(fault)
         if fault.kind == "long":
