@@ -28,6 +28,7 @@ from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Ve
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.step import A, Message, Step
+from flyteplugins.codegen.report.in_flyte import FlyteReport
 from flyteplugins.codegen.report.timeline import Timeline
 from flyteplugins.codegen.sandbox.contract import Limits
 from flyteplugins.codegen.tasks.executor import Environment
@@ -56,6 +57,7 @@ class Desk:
         env: Environment variables of the program, secrets included.
         store: Folder of the pinned files.
         emit: Takes the events.
+        page: The report in the Flyte task that asked, which grows with the events.
         latest: The newest draft, for a generation that ends before its first check.
         attempt: The attempt that model calls belong to, counted from 1; 0 before the first.
         timeline: The steps so far, in time.
@@ -73,6 +75,7 @@ class Desk:
     env: Mapping[str, str]
     store: Path
     emit: Callable[[Event], None]
+    page: FlyteReport
     latest: Draft | None = None
     attempt: int = 0
     timeline: Timeline = field(default_factory=Timeline)

@@ -36,6 +36,7 @@ from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.models.transcript import Transcript
 from flyteplugins.codegen.packages.spec import python_version
 from flyteplugins.codegen.record import LocalShelf, Record
+from flyteplugins.codegen.report.in_flyte import FlyteReport
 from flyteplugins.codegen.report.log import log_event
 from flyteplugins.codegen.report.timeline import Timeline
 from flyteplugins.codegen.sandbox.select import choose
@@ -63,7 +64,8 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
     """
     account = Account(settings.limits)
     timeline = Timeline()
-    emit = _tell(account, log_event, timeline.on_event, settings.on_event)
+    page = FlyteReport(settings.name, asked.prompt)
+    emit = _tell(account, log_event, timeline.on_event, page.on_event, settings.on_event)
     warnings: list[str] = []
 
     def warn(message: str) -> None:
@@ -106,6 +108,7 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
         store=pinned.store(),
         emit=emit,
         timeline=timeline,
+        page=page,
         warnings=warnings,
     )
 
