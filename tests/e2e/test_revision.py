@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from endpoint import Endpoint
+from flyte.io import File
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import InvalidRequestError, MissingCredentialError
@@ -127,7 +128,7 @@ def generated(first_endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory
             max_iterations=4,
         ).generate(
             prompt="Add up the amounts and count the rows.",
-            samples={"sales": folder / "sales.csv"},
+            samples={"sales": File(path=str(folder / "sales.csv"))},
             outputs={"total": float, "count": int},
         )
     assert result.success, result.error

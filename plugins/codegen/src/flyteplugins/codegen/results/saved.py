@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.files import write_atomically
 from flyteplugins.codegen.core.result import CodeGenEvalResult
+from flyteplugins.codegen.core.scratch import PREFIX, scratch, sweep
 from flyteplugins.codegen.models.transcript import transcript_of
 from flyteplugins.codegen.report import html
 from flyteplugins.codegen.results.script import script, without_metadata
@@ -32,6 +32,7 @@ TRANSCRIPT: Final = "transcript.jsonl"
 REPORT: Final = "report.html"
 SAMPLES: Final = "samples"
 OUTPUTS: Final = "outputs"
+VERSIONS: Final = "revisions"
 """The entries of the folder; beside them stand the files of the test fixture."""
 
 LARGEST_SAMPLE: Final = 50_000_000
@@ -44,7 +45,6 @@ EDITED: Final = (
 """The warning in the receipt of a generation whose code or tests were edited in its folder."""
 
 _EMPTY: Final = Contract(inputs={}, outputs={})
-_STAGING_PREFIX: Final = ".saving-"
 
 
 def save(result: CodeGenEvalResult, folder: Path, outputs: Path | None = None) -> Path:
@@ -65,13 +65,11 @@ def save(result: CodeGenEvalResult, folder: Path, outputs: Path | None = None) -
     """
     target = check_folder(folder)
     target.mkdir(parents=True, exist_ok=True)
+    sweep(target)
     # Inside the target, so that the final moves are renames on one file system.
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=target))
-    try:
+    with scratch(target) as staging:
         _write(result, staging, outputs)
         _replace(target, staging)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target
 
 
@@ -91,7 +89,7 @@ def check_folder(folder: Path) -> Path:
     existing = next(path for path in (target, *target.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise InvalidRequestError(f"{folder} can't be written: see {existing}. Name another folder.")
-    if not (target / RESULT).exists():
+    if not (target / RESULT).exists() and not any(target.glob(f"{PREFIX}*")):  # one whose writer was killed
         ours = (SOLUTION, TESTS, LOCK, TRANSCRIPT, REPORT, SAMPLES, OUTPUTS, *fixture_files(_EMPTY, {}))
         if foreign := [name for name in ours if (target / name).exists()]:
             raise InvalidRequestError(
@@ -111,12 +109,9 @@ def save_outputs(folder: Path, outputs: Path) -> Path:
     Returns:
         Where they are now.
     """
-    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder))
-    try:
+    with scratch(folder) as staging:
         shutil.copytree(outputs, staging / OUTPUTS)
         _move(staging / OUTPUTS, folder / OUTPUTS, staging)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return folder / OUTPUTS
 
 
@@ -157,12 +152,7 @@ def load(folder: Path) -> CodeGenEvalResult:
     Raises:
         InvalidRequestError: The folder is no saved generation, or a file of it can't be read.
     """
-    root = folder.expanduser().absolute()
-    result = _read(root)
-    if result.original_samples:
-        samples = {name: _anchored(root, file) for name, file in result.original_samples.items()}
-        result = result.model_copy(update={"original_samples": samples})
-    edits = _edits(result, root)
+    result, edits = recorded(folder), edits_of(folder)
     if not edits:
         return result
     told = [EDITED.format(name) for name in edits]
@@ -176,10 +166,60 @@ def load(folder: Path) -> CodeGenEvalResult:
     return result.model_copy(update=changed)
 
 
+def recorded(folder: Path) -> CodeGenEvalResult:
+    """Read a saved generation as it was written, whatever was edited in it since.
+
+    Args:
+        folder: What `save` wrote, here or on another machine.
+
+    Returns:
+        The result, with its samples at their paths in this folder.
+
+    Raises:
+        InvalidRequestError: The folder is no saved generation, or a file of it can't be read.
+    """
+    root = folder.expanduser().absolute()
+    result = _read(root)
+    if not result.original_samples:
+        return result
+    samples = {name: _anchored(root, file) for name, file in result.original_samples.items()}
+    return result.model_copy(update={"original_samples": samples})
+
+
 def edited(folder: Path) -> bool:
     """Whether somebody changed the code or the tests of a saved generation since it was written."""
+    return bool(edits_of(folder))
+
+
+def edits_of(folder: Path) -> dict[str, str]:
+    """The files of a saved generation that somebody edited since it was written.
+
+    Args:
+        folder: A saved generation.
+
+    Returns:
+        The text of the code and of the tests as they are now, by file name, for those that are not as they were.
+    """
     root = folder.expanduser().absolute()
-    return bool(_edits(_read(root), root))
+    result = _read(root)
+    written = {SOLUTION: script(result) if result.solution else None, TESTS: result.tests}
+    now = {name: (root / name).read_text(encoding="utf-8") for name in written if (root / name).is_file()}
+    return {name: text for name, text in now.items() if text != written[name]}
+
+
+def keep_version(folder: Path) -> Path:
+    """Keep a copy of a saved generation inside of it, before a revision takes its place.
+
+    Args:
+        folder: A saved generation; what was edited in it since it was written is not in the copy.
+
+    Returns:
+        The copy, a saved generation itself: `revisions/1` is the first version, `revisions/2` the next.
+    """
+    root = folder.expanduser().absolute()
+    taken = [int(path.name) for path in (root / VERSIONS).glob("*") if path.name.isdigit()]
+    outputs = root / OUTPUTS
+    return save(recorded(root), root / VERSIONS / str(max(taken, default=0) + 1), outputs if outputs.is_dir() else None)
 
 
 def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> None:
@@ -265,29 +305,29 @@ def _digest(stream: Any) -> str:
     return digest.hexdigest()
 
 
-def _edits(result: CodeGenEvalResult, root: Path) -> dict[str, str]:
-    """The text of the files that are not as they were written, by name."""
-    written = {SOLUTION: script(result) if result.solution else None, TESTS: result.tests}
-    now = {name: (root / name).read_text(encoding="utf-8") for name in written if (root / name).is_file()}
-    return {name: text for name, text in now.items() if text != written[name]}
-
-
 def _without_credentials(document: dict[str, Any]) -> None:
-    """Leave out environment variables that are named like credentials, and say so in the receipt."""
+    """Leave out environment variables that are named like credentials, and say in the receipt what is not there."""
     env_vars = document["defaults"]["env_vars"]
-    withheld = [name for name in env_vars if is_credential(name)]
-    for name in withheld:
+    told = []
+    for name in [name for name in env_vars if is_credential(name)]:
         del env_vars[name]
-        warning = (
+        told.append(
             f"The value of {name} was not saved, as its name is that of a credential: pass it to run(env_vars=...)."
         )
-        if warning not in document["receipt"]["warnings"]:
-            document["receipt"]["warnings"].append(warning)
+    if left_out := document["origin"]["agent"].get("withheld"):
+        told.append(
+            f"{', '.join(left_out)} of the agent was not saved, as it may hold a credential: pass revise(agent=...) an "
+            "agent that has it."
+        )
+    warnings = document["receipt"]["warnings"]
+    warnings += [line for line in told if line not in warnings]
 
 
 def _replace(target: Path, staging: Path) -> None:
     """Move the finished entries to their places, what says that the folder is a generation last."""
     fresh = sorted((entry for entry in staging.iterdir()), key=lambda entry: entry.name == RESULT)
+    # Without it the folder is no generation: whoever is killed now leaves none, rather than one of two halves.
+    _set_aside(target / RESULT, staging)
     names = {entry.name for entry in fresh}
     for name in (SOLUTION, TESTS, LOCK, SAMPLES, OUTPUTS):
         if name not in names:
