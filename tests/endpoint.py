@@ -51,6 +51,14 @@ class Reply:
     """Send this as the body instead."""
     tokens: tuple[int, int] | None = (100, 20)
     """Tokens in and out, as the endpoint reports them; None reports none."""
+    cached: int = 0
+    """How many of the tokens in were in the endpoint's cache."""
+    thinking: str | None = None
+    """Thinking in front of the text: a field or a part of its own, as the provider has it."""
+    parts: bool = False
+    """Send the content as a list of parts, in OpenAI's shape."""
+    words: bool = False
+    """Answer in words where the request forces a tool."""
 
 
 Answer = Reply | BaseModel | dict[str, Any] | str
@@ -72,10 +80,18 @@ class Received:
 
     @property
     def step(self) -> str | None:
-        """The name of the JSON schema that it asks for."""
+        """The name of the JSON schema, or of the tool, that it asks for."""
         form = self.body.get("response_format") or {}
-        name: str | None = (form.get("json_schema") or {}).get("name")
+        name: str | None = (form.get("json_schema") or {}).get("name") or _forced_tool(self.body)
         return name
+
+    @property
+    def form(self) -> str:
+        """The form that it asks for, in OpenAI's shape: `schema`, `tool`, `json` or `text`."""
+        if _forced_tool(self.body):
+            return "tool"
+        kind = (self.body.get("response_format") or {}).get("type", "text")
+        return {"json_schema": "schema", "json_object": "json"}.get(kind, kind)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -233,22 +249,45 @@ def _text(answer: BaseModel | dict[str, Any] | str) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer)
 
 
+def _forced_tool(body: dict[str, Any]) -> str | None:
+    choice = body.get("tool_choice") or {}
+    if not isinstance(choice, dict):
+        return None
+    name: str | None = choice.get("name") or (choice.get("function") or {}).get("name")
+    return name
+
+
 def _openai(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
     if reply.status >= 400:
         return {"error": {"message": reply.error, "type": "scripted", "code": None, "param": None}}
+    finish_reason = reply.finish_reason
     message: dict[str, Any] = {"role": "assistant", "content": None if reply.refusal else reply.text}
     if reply.refusal:
         message["refusal"] = reply.refusal
+    elif reply.parts:
+        thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": reply.thinking}]}]
+        message["content"] = [*(thinking if reply.thinking else []), {"type": "text", "text": reply.text}]
+    elif reply.thinking:
+        message["reasoning_content"] = reply.thinking
+    if (tool := _forced_tool(body)) and not reply.words and not reply.refusal:
+        call = {"id": "call_1", "type": "function", "function": {"name": tool, "arguments": reply.text}}
+        message |= {"content": None, "tool_calls": [call]}
+        finish_reason = "tool_calls" if finish_reason == "stop" else finish_reason
     answer: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
         "model": body.get("model"),
-        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
     }
     if reply.tokens:
         sent, received = reply.tokens
-        answer["usage"] = {"prompt_tokens": sent, "completion_tokens": received, "total_tokens": sent + received}
+        answer["usage"] = {
+            "prompt_tokens": sent,
+            "completion_tokens": received,
+            "total_tokens": sent + received,
+            "prompt_tokens_details": {"cached_tokens": reply.cached},
+        }
     return answer
 
 
@@ -256,9 +295,10 @@ def _anthropic(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
     if reply.status >= 400:
         return {"type": "error", "error": {"type": "scripted", "message": reply.error}}
     content: dict[str, Any] = {"type": "text", "text": reply.text}
-    forced = (body.get("tool_choice") or {}).get("name")
+    forced = _forced_tool(body) if not reply.words else None
     if forced:
         content = {"type": "tool_use", "id": "toolu_1", "name": forced, "input": json.loads(reply.text)}
+    thinking = [{"type": "thinking", "thinking": reply.thinking, "signature": "c2lnbmVk"}] if reply.thinking else []
     reasons = {"stop": "end_turn", "length": "max_tokens"}
     sent, received = reply.tokens or (0, 0)
     return {
@@ -266,8 +306,14 @@ def _anthropic(reply: Reply, body: dict[str, Any]) -> dict[str, Any]:
         "type": "message",
         "role": "assistant",
         "model": body.get("model"),
-        "content": [content],
+        "content": [*thinking, content],
         "stop_reason": "tool_use" if forced else reasons.get(reply.finish_reason, reply.finish_reason),
         "stop_sequence": None,
-        "usage": {"input_tokens": sent, "output_tokens": received},
+        # Anthropic counts apart what was in the cache.
+        "usage": {
+            "input_tokens": sent - reply.cached,
+            "output_tokens": received,
+            "cache_read_input_tokens": reply.cached,
+            "cache_creation_input_tokens": 0,
+        },
     }

@@ -199,37 +199,6 @@ async def test_a_huge_unusable_answer_is_not_sent_back_whole(endpoint: Endpoint)
     assert len(json.dumps(endpoint.requests[1].body)) < 60_000
 
 
-# ---- endpoints that take no schema
-
-
-@pytest.mark.parametrize("status", [400, 422])
-async def test_an_endpoint_that_refuses_the_schema_gets_it_in_the_prompt_from_then_on(
-    endpoint: Endpoint, status: int
-) -> None:
-    def respond(request: Received) -> Reply:
-        if "response_format" in request.body:
-            return Reply(status=status, error="response_format is not supported")
-        return Reply(json.dumps(GOOD))
-
-    endpoint.respond = respond
-    model = model_of(litellm_provider(endpoint.url))
-    for _ in range(2):
-        assert await model.ask(PLAN, HELLO) == Plan(**GOOD)
-
-    assert ["response_format" in request.body for request in endpoint.requests] == [True, False, False]
-    asked = endpoint.requests[2].messages[-1]["content"]
-    assert asked.startswith("Sum the column.")
-    assert '"description"' in asked
-
-
-async def test_a_request_that_is_refused_either_way_is_an_error_with_the_endpoints_words(endpoint: Endpoint) -> None:
-    endpoint.respond = lambda request: Reply(status=400, error="temperature must be at most 2")
-    provider = litellm_provider(endpoint.url, params={"temperature": 3})
-    with pytest.raises(ModelRefusedError, match=r"temperature must be at most 2.*litellm_params"):
-        await model_of(provider).ask(PLAN, HELLO)
-    assert len(endpoint.requests) == 2
-
-
 async def test_a_prompt_that_is_too_long_says_so_and_is_sent_once(endpoint: Endpoint) -> None:
     said = "This model's maximum context length is 10 tokens. However, your messages resulted in 20 tokens."
     endpoint.respond = lambda request: Reply(status=400, error=said)
