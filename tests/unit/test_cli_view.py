@@ -11,7 +11,9 @@ from flyteplugins.codegen.core.events import (
     CheckFinished,
     EnvironmentReady,
     Event,
+    GenerationFinished,
     ModelAnswered,
+    ModelRetried,
     Note,
     StepStarted,
 )
@@ -73,7 +75,7 @@ def test_on_a_terminal_the_running_steps_stand_below_with_what_was_used_so_far()
     running = text.rsplit("tests ", 1)[1]
     assert "code" in running
     assert "..." in running
-    assert "2 model calls, 3,200 tokens in, 1,200 out" in running
+    assert "2 answers, 3,200 tokens in, 1,200 out, $0.0300" in running
 
 
 def test_events_from_several_threads_all_come_out() -> None:
@@ -127,3 +129,33 @@ def test_a_step_that_an_error_ended_is_told_as_unfinished() -> None:
     told = shown((StepStarted(1, "repair_code"),), terminal=False).splitlines()
     assert told[-1].split()[:2] == ["1", "repair_code"]
     assert told[-1].endswith("failed: did not finish")
+
+
+def test_a_call_that_is_made_again_is_told_and_its_step_waits() -> None:
+    retried = ModelRetried(0, "plan", "gpt-4.1", "429 Too Many Requests", 2.5)
+    told = shown((StepStarted(0, "plan"), retried, ModelAnswered(0, "plan", 1, 2, 0.1, 4.0)), terminal=False)
+    assert told.splitlines()[1:] == [
+        "plan: gpt-4.1: 429 Too Many Requests, again in 2.5 s",
+        "        plan              4.0 s          1       2  ok",
+    ]
+    progress = Progress()
+    progress.take(StepStarted(0, "plan"), 1.0)
+    progress.take(retried, 2.0)
+    assert progress.running[0].detail == "waits to ask again"
+
+
+def test_what_the_record_served_is_told_as_such() -> None:
+    served = ModelAnswered(0, "plan", 1500, 300, 0.01, 2.25, served=True)
+    assert shown((served,), terminal=False).splitlines()[1].endswith("ok: from the record")
+    ended = GenerationFinished(1, True, None, 3, 1500, 300, 0.01, 12.0, served=True)
+    assert shown((ended,), terminal=False).splitlines()[1].startswith("All of it is from the record")
+
+
+def test_on_a_narrow_terminal_what_does_not_fit_goes_on_below_its_step() -> None:
+    out = io.StringIO()
+    with View(Console(file=out, force_terminal=True, width=80, highlight=False, color_system=None)) as view:
+        view.on_event(CheckFinished(1, "tests", False, "test_total: " + "3 is not 4, " * 12))
+    lines = [line for line in out.getvalue().splitlines() if "3 is not 4" in line]
+    assert len(lines) > 1
+    assert all(len(line) <= 80 for line in lines)
+    assert all(line.startswith(" " * 8) and line[8] != " " for line in lines[1:])

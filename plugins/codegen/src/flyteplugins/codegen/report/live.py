@@ -13,9 +13,12 @@ from rich.text import Text
 
 from flyteplugins.codegen.core.events import Event
 from flyteplugins.codegen.report.progress import Progress, Row
-from flyteplugins.codegen.report.words import plain
+from flyteplugins.codegen.report.words import cost_of, count_of, one_line
 
 _HEADER: Final = f"{'attempt':<8}{'step':<14}{'elapsed':>9}{'tokens in':>11}{'out':>8}  "
+_INDENT: Final = 8
+"""Where the rest of a line goes on that is too long for a terminal: below the names of the steps."""
+
 _REFRESH_PER_SECOND: Final = 8
 
 
@@ -72,35 +75,53 @@ class View:
             self._print(self._line(row, now))
 
     def _print(self, line: Text) -> None:
-        # A line for a file is never broken or cut; on a terminal it may go on in the next.
+        # A line for a file is never broken or cut.
         self._console.print(line, soft_wrap=not self._console.is_terminal)
 
     def _running(self) -> RenderableType:
         with self._lock:
             now = time.monotonic()
             progress = self._progress
-            total = (
-                f"{progress.calls} model calls, {progress.input_tokens:,} tokens in, {progress.output_tokens:,} out, "
-                f"{now - self._started:.0f} s"
-            )
             # The checks of an attempt follow each other and say only what came of them.
             idle = Row(progress.attempt, "checks", progress.latest or self._started, running=True)
-            rows = progress.running or [idle]
-            return Group(*(self._line(row, now) for row in rows), Text(total, style="dim"))
+            rows = [self._line(row, now) for row in progress.running or [idle]]
+            total = Text(self._total(now), style="dim")
+        for line in (*rows, total):
+            # A region that is drawn again and again has a line for each row, whatever the width.
+            line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(*rows, total)
+
+    def _total(self, now: float) -> str:
+        progress = self._progress
+        served = f" ({progress.served} from the record)" if progress.served else ""
+        used = f"{progress.input_tokens:,} tokens in, {progress.output_tokens:,} out"
+        cost = cost_of(progress.cost) if progress.calls else ""
+        parts = [f"{count_of(progress.calls, 'answer')}{served}", used, cost, f"{now - self._started:.0f} s"]
+        return ", ".join(filter(None, parts))
 
     def _line(self, row: Row, now: float) -> Text:
-        if not row.step:
-            return Text(plain(row.detail), style="dim")
-        seconds = now - row.started if row.running else row.seconds
         # One line each, whatever a model or a program put into its message.
-        detail = " ".join(plain(row.detail).split())
-        text = (
+        detail = one_line(row.detail)
+        if not row.step:
+            return self._broken(Text(detail, style="dim"), indent="")
+        seconds = now - row.started if row.running else row.seconds
+        line = Text(
             f"{row.attempt or '':<8}{row.step:<14}{'' if seconds is None else f'{seconds:.1f} s':>9}"
             f"{f'{row.input_tokens:,}' if row.input_tokens else '':>11}"
             f"{f'{row.output_tokens:,}' if row.output_tokens else '':>8}  "
         )
         mark, style = ("...", "cyan") if row.running else ("ok", "green") if row.passed else ("failed", "red")
-        line = Text(text)
         line.append(f"{mark}{': ' if detail else ''}", style=style)
         line.append(detail)
-        return line
+        return line if row.running else self._broken(line, indent=" " * _INDENT)
+
+    def _broken(self, line: Text, indent: str) -> Text:
+        """The line as a terminal shows it: what does not fit goes on below, indented, so that steps stand out."""
+        if not self._console.is_terminal:
+            return line
+        first, *rest = line.wrap(self._console, self._console.width)
+        if not rest:
+            return line
+        remaining = Text(" ").join(rest)
+        below = remaining.wrap(self._console, max(_INDENT, self._console.width - len(indent)))
+        return Text("\n").join([first, *(Text(indent).append_text(part) for part in below)])

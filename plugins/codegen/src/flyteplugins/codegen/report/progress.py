@@ -10,7 +10,9 @@ from flyteplugins.codegen.core.events import (
     CheckFinished,
     EnvironmentReady,
     Event,
+    GenerationFinished,
     ModelAnswered,
+    ModelRetried,
     Note,
     StepStarted,
 )
@@ -53,16 +55,20 @@ class Progress:
     Attributes:
         running: The steps that run now, in the order in which they began.
         calls: Model steps that were answered.
+        served: Those of them that the record had.
         input_tokens: Tokens sent so far.
         output_tokens: Tokens received so far.
+        cost: US dollars so far; None once the price of an answer is not known.
         attempt: The attempt that runs.
         latest: When the latest event was.
     """
 
     running: list[Row] = field(default_factory=list)
     calls: int = 0
+    served: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cost: float | None = 0.0
     attempt: int = 0
     latest: float | None = None
 
@@ -88,13 +94,9 @@ class Progress:
             self.running.append(Row(event.attempt, event.step, now, running=True))
             return ended
         if isinstance(event, ModelAnswered):
-            self.calls += 1
-            self.input_tokens += event.input_tokens
-            self.output_tokens += event.output_tokens
-            row = self._finish(event, event.step, now)
-            return [
-                replace(row, seconds=event.seconds, input_tokens=event.input_tokens, output_tokens=event.output_tokens)
-            ]
+            return [self._answered(event, now)]
+        if isinstance(event, ModelRetried):
+            return [self._retried(event, now)]
         if isinstance(event, EnvironmentReady):
             packages = ", ".join(event.packages) or "no packages"
             return [replace(self._finish(event, "environment", now), seconds=event.seconds, detail=packages)]
@@ -102,6 +104,9 @@ class Progress:
             return [replace(self._finish(event, event.stage, now), passed=event.passed, detail=event.detail)]
         if isinstance(event, AttemptFinished):
             return [*self.end(now), self._judged(event, now)]
+        if isinstance(event, GenerationFinished):
+            told = "All of it is from the record: nothing was asked, built or run."
+            return [*self.end(now), *([Row(event.attempt, "", now, detail=told)] if event.served else [])]
         return [Row(event.attempt, "", now, detail=event.message)] if isinstance(event, Note) else []
 
     def end(self, now: float) -> list[Row]:
@@ -120,12 +125,35 @@ class Progress:
         self.running.clear()
         return rows
 
+    def _answered(self, event: ModelAnswered, now: float) -> Row:
+        self.calls += 1
+        self.served += event.served
+        self.input_tokens += event.input_tokens
+        self.output_tokens += event.output_tokens
+        self.cost = None if self.cost is None or event.cost is None else self.cost + event.cost
+        return replace(
+            self._finish(event, event.step, now),
+            seconds=event.seconds,
+            input_tokens=event.input_tokens,
+            output_tokens=event.output_tokens,
+            detail="from the record" if event.served else "",
+        )
+
+    def _retried(self, event: ModelRetried, now: float) -> Row:
+        """What is told of a call that is made again; the step goes on and shows that it waits."""
+        wait = f", again in {event.wait_seconds:.1f} s" if event.wait_seconds else ""
+        self.running = [
+            replace(row, detail="waits to ask again" if wait else "asks again") if row.step == event.step else row
+            for row in self.running
+        ]
+        return Row(event.attempt, "", now, detail=f"{event.step}: {event.model}: {event.reason}{wait}")
+
     def _finish(self, event: Event, step: str, now: float) -> Row:
         """The row of a step that ends; one that was not announced began when the one before it ended."""
         for row in self.running:
             if row.step == step:
                 self.running.remove(row)
-                return replace(row, running=False, seconds=now - row.started)
+                return replace(row, running=False, seconds=now - row.started, detail="")
         began = now if self.latest is None else self.latest
         return Row(event.attempt, step, began, seconds=now - began)
 
