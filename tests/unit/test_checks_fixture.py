@@ -234,9 +234,8 @@ def test_a_solution_with_slow_imports_runs_as_any_other(tmp_path: Path) -> None:
     assert "6 passed" in done.stdout, done.stdout + done.stderr
 
     # The same without the server: what the tests say of it is true of any process.
-    plain = SERVED.replace("import numpy as np", "np = __import__('numpy')").replace(
-        "os.kill(os.getppid()", "os.kill(os.getpid()"
-    )
+    plain = SERVED.replace("os.kill(os.getppid()", "os.kill(os.getpid()")
+    plain += "\n# It would notice what was imported before it:\nimport urllib\nurllib.parse\n"
     (tmp_path / "solution.py").write_text(plain)
     (tmp_path / "test_solution.py").write_text(SERVED_TESTS.replace("SERVED = True", "SERVED = False"))
     done = run_pytest(tmp_path, "-k", "not hangs")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -76,18 +73,14 @@ def test_mutants_parse_differ_are_few_and_are_the_same_each_time() -> None:
     assert lines[-1] > 42
 
 
-def test_stubs_write_nothing_or_a_valid_constant_for_each_output_and_exit_0(tmp_path: Path) -> None:
+def test_stubs_write_nothing_or_a_valid_constant_for_each_output() -> None:
     contract = Contract(inputs={"x": "int"}, outputs={f"out_{kind}": kind for kind in [*SCALAR_TYPES, "File"]})
-    written = []
-    for number, stub in enumerate(stubs(contract)):
-        outputs = tmp_path / str(number)
-        subprocess.run([sys.executable, "-c", stub, "--x=1", f"--outputs={outputs}"], check=True, timeout=30)
-        written.append(sorted(path.name for path in outputs.iterdir()) if outputs.exists() else [])
-        for name in written[-1]:
-            kind = contract.outputs[name]
-            text = (outputs / name).read_text()
-            assert text == "" if kind == "File" else isinstance(parse_scalar(text, kind), SCALAR_TYPES[kind])
-    assert written == [[], sorted(contract.outputs)]
+    nothing, constants = stubs(contract)
+    assert nothing == {}
+    assert set(constants) == set(contract.outputs)
+    for name, text in constants.items():
+        kind = contract.outputs[name]
+        assert text == "" if kind == "File" else isinstance(parse_scalar(text, kind), SCALAR_TYPES[kind])
 
 
 def test_a_contract_without_outputs_has_one_stub() -> None:

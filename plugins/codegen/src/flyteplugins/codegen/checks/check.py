@@ -7,10 +7,10 @@ import dataclasses
 import time
 
 from flyteplugins.codegen.checks.contract_checks import check_contract
-from flyteplugins.codegen.checks.proof import prove, unconvincing
+from flyteplugins.codegen.checks.proof import Tried, prove, unconvincing
 from flyteplugins.codegen.checks.static import static_findings
 from flyteplugins.codegen.checks.subject import Bench, Subject
-from flyteplugins.codegen.checks.suite import run_suite
+from flyteplugins.codegen.checks.suite import SuiteResult, run_suite
 from flyteplugins.codegen.checks.text import shortened
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.events import CheckFinished
@@ -42,24 +42,37 @@ async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = No
         return Verdict(checks=(static,), failure=failure)
 
     subject = await _with_cut_samples(subject, bench)
-    contract = await check_contract(subject, bench)
-    checks, output = (static, *contract.checks), _printed(contract.execution)
-    began = _tell(bench, "contract", contract.failure, _count(contract.checks), began)
-    if contract.failure or subject.tests is None:
-        return Verdict(checks=checks, failure=contract.failure, output=output)
+    tried = Tried.of(subject) if subject.tests is not None and proof is None else None
+    # Beside the contract checks: where those fail, the tests are ended and what they said is not looked at.
+    suite = asyncio.ensure_future(_tests(subject, bench, tried))
+    try:
+        contract = await check_contract(subject, bench)
+        checks, output = (static, *contract.checks), _printed(contract.execution)
+        began = _tell(bench, "contract", contract.failure, _count(contract.checks), began)
+        if contract.failure or subject.tests is None:
+            return Verdict(checks=checks, failure=contract.failure, output=output)
+        tested = await suite
+    finally:
+        suite.cancel()
+        await asyncio.gather(suite, return_exceptions=True)
+    passed = sum(case.passed for case in tested.run.cases) if tested.run else 0
+    total = len(tested.run.cases) if tested.run else 0
+    began = _tell(bench, "tests", tested.failure, f"{passed} of {total}", began)
+    if tested.failure:
+        return Verdict(checks=checks, suite=tested.run, failure=tested.failure, output=output)
 
-    suite = await run_suite(subject, bench)
-    passed = sum(case.passed for case in suite.run.cases) if suite.run else 0
-    total = len(suite.run.cases) if suite.run else 0
-    began = _tell(bench, "tests", suite.failure, f"{passed} of {total}", began)
-    if suite.failure:
-        return Verdict(checks=checks, suite=suite.run, failure=suite.failure, output=output)
+    if proof is None and tried is not None:
+        proof = await prove(subject, bench, tried, tested.refusals, contract.execution)
+    failure = unconvincing(proof) if proof else None
+    if proof:
+        _tell(bench, "mutants", failure, f"{proof.mutants_failed} of {proof.mutants}", began)
+    return Verdict(checks=checks, suite=tested.run, proof=proof, failure=failure, output=output)
 
-    if proof is None:
-        proof = await prove(subject, bench, suite.run.seconds if suite.run else 0.0, contract.execution)
-    failure = unconvincing(proof)
-    _tell(bench, "mutants", failure, f"{proof.mutants_failed} of {proof.mutants}", began)
-    return Verdict(checks=checks, suite=suite.run, proof=proof, failure=failure, output=output)
+
+async def _tests(subject: Subject, bench: Bench, tried: Tried | None) -> SuiteResult:
+    if subject.tests is None:
+        return SuiteResult(None, None)
+    return await run_suite(subject, bench, tried.variants if tried else None)
 
 
 def check_rules(code: str, contract: Contract) -> tuple[Check, Failure | None]:

@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
-import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from flyteplugins.codegen.checks.contract_checks import parse_outputs, run_on_samples
 from flyteplugins.codegen.checks.mutants import Mutant, mutants, stubs
 from flyteplugins.codegen.checks.subject import Bench, Subject
-from flyteplugins.codegen.checks.suite import Refusal, longest_run, run_variants
+from flyteplugins.codegen.checks.suite import Refusal, Variants
 from flyteplugins.codegen.checks.text import signature
 from flyteplugins.codegen.core.errors import JobError
 from flyteplugins.codegen.core.verdict import Failure, SuiteProof
 from flyteplugins.codegen.data.compare import compare_outputs
 from flyteplugins.codegen.tasks.records import Execution
 
-_PATIENCE: Final = 5
-_SHORTEST_LIMIT: Final = 10
-_MOST_JOBS: Final = 4
+
+@dataclass(frozen=True)
+class Tried:
+    """The programs that the tests have to refuse.
+
+    Attributes:
+        stubs: What programs write that ignore their inputs, by output.
+        mutants: Programs with one small fault.
+    """
+
+    stubs: Sequence[Mapping[str, str]]
+    mutants: Sequence[Mutant]
+
+    @classmethod
+    def of(cls, subject: Subject) -> Tried:
+        """The ones for a draft; the same for the same code and contract."""
+        return cls(stubs(subject.contract), mutants(subject.code))
+
+    @property
+    def variants(self) -> Variants:
+        """As the tests take them."""
+        return Variants(self.stubs, [mutant.code for mutant in self.mutants])
 
 
 async def prove(
-    subject: Subject, bench: Bench, suite_seconds: float, on_samples: Execution | None = None
+    subject: Subject, bench: Bench, tried: Tried, refusals: Sequence[Refusal], on_samples: Execution | None = None
 ) -> SuiteProof:
-    """Run the tests, which passed on the code, on programs that they must refuse.
+    """Sum up what the tests, which passed on the code, did on programs that they must refuse.
 
     A mutant that the tests let through and that gives the code's own outputs on the samples is not counted: it may
     well mean the same.
@@ -35,7 +53,8 @@ async def prove(
     Args:
         subject: What is checked.
         bench: What with.
-        suite_seconds: How long the tests took on the code; a mutant that takes much longer hangs.
+        tried: The programs.
+        refusals: What the tests made of each.
         on_samples: The run of the code on the samples.
 
     Returns:
@@ -44,22 +63,8 @@ async def prove(
     Raises:
         InfrastructureError: The sandbox failed.
     """
-    run_seconds: float = max(_SHORTEST_LIMIT, math.ceil(_PATIENCE * suite_seconds))
-    run_seconds = min(run_seconds, longest_run(bench) or run_seconds)
-    idle, changed = stubs(subject.contract), mutants(subject.code)
-    jobs = min(os.cpu_count() or 1, _MOST_JOBS)
-    shares = [changed[number::jobs] for number in range(jobs)]
-    results = await asyncio.gather(
-        *(
-            run_variants(subject, bench, idle if number == 0 else [], [mutant.code for mutant in share], run_seconds)
-            for number, share in enumerate(shares)
-            if number == 0 or share
-        )
-    )
-    of_stubs = results[0][: len(idle)]
-    of_mutants: dict[Mutant, Refusal] = {}
-    for share, refusals in zip(shares, [results[0][len(idle) :], *results[1:]], strict=False):
-        of_mutants.update(zip(share, refusals, strict=True))
+    of_stubs, changed = refusals[: len(tried.stubs)], tried.mutants
+    of_mutants = dict(zip(changed, refusals[len(tried.stubs) :], strict=True))
     passed = [mutant for mutant in changed if not of_mutants[mutant].refused]
     same = await asyncio.gather(*(_means_the_same(mutant, subject, bench, on_samples) for mutant in passed))
     survivors = [mutant for mutant, is_same in zip(passed, same, strict=True) if not is_same]

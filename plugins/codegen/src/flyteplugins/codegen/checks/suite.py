@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,9 @@ IN_TESTS_ENVIRONMENT: Final = "The tests' environment"
 TESTS_PATH: Final = f"{SUITE_ROOT}/test_solution.py"
 _REPORT: Final = "report.json"
 _NO_TESTS_COLLECTED: Final = 5
+ALL_PASSED: Final = "All tests pass on the solution."
+"""What the fixture prints before the tests run on programs in its place."""
+
 _SHARE_OF_A_RUN: Final = 5
 """One run of the solution in a test gets at most this part of the whole suite's time."""
 
@@ -72,19 +75,7 @@ class _Report(BaseModel):
     errors: list[_CollectionError] = []
     timed_out: bool = False
     variants: list[list[str] | None] = []
-
-
-@dataclass(frozen=True)
-class SuiteResult:
-    """One run of the tests, judged.
-
-    Attributes:
-        run: The run; None where the sandbox ended it.
-        failure: Why it does not pass; None if it does.
-    """
-
-    run: SuiteRun | None
-    failure: Failure | None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,12 +91,50 @@ class Refusal:
     tests: tuple[str, ...] = ()
 
 
-async def run_suite(subject: Subject, bench: Bench) -> SuiteResult:
-    """Run the tests on the solution.
+@dataclass(frozen=True)
+class Variants:
+    """What stands in the solution's place where the tests have to refuse it.
+
+    Attributes:
+        stubs: What programs write that ignore their inputs, by output; all tests run on each.
+        mutants: Programs that the tests run on up to the first that fails.
+    """
+
+    stubs: Sequence[Mapping[str, str]] = ()
+    mutants: Sequence[str] = ()
+
+    def files(self) -> dict[str, str]:
+        """Each as a file, by the path where the tests see it."""
+        stubs = {f"{VARIANTS_ROOT}/stub-{number}.json": json.dumps(stub) for number, stub in enumerate(self.stubs)}
+        return stubs | {f"{VARIANTS_ROOT}/mutant-{number}.py": code for number, code in enumerate(self.mutants)}
+
+    def alone(self) -> list[Variants]:
+        """Each by itself, in order."""
+        return [*(Variants([stub]) for stub in self.stubs), *(Variants((), [mutant]) for mutant in self.mutants)]
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """One run of the tests, judged.
+
+    Attributes:
+        run: The run; None where the sandbox ended it.
+        failure: Why it does not pass; None if it does.
+        refusals: What the tests made of each variant, stubs first; empty where they did not come to that.
+    """
+
+    run: SuiteRun | None
+    failure: Failure | None
+    refusals: tuple[Refusal, ...] = ()
+
+
+async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = None) -> SuiteResult:
+    """Run the tests on the solution and, if they pass, on programs in its place.
 
     Args:
         subject: What is checked; it has tests.
         bench: What with.
+        variants: The programs in its place.
 
     Returns:
         The run and what it means.
@@ -113,12 +142,17 @@ async def run_suite(subject: Subject, bench: Bench) -> SuiteResult:
     Raises:
         InfrastructureError: The sandbox failed.
     """
+    variants = variants or Variants()
     tests = subject.tests or ""
     if failure := _unparsable(tests):
         return SuiteResult(None, failure)
     try:
-        execution = await bench.executor.execute(_work(subject, bench, "tests", run_seconds=longest_run(bench)))
+        execution = await bench.executor.execute(_work(subject, bench, variants))
     except JobError as error:
+        if variants.files() and ALL_PASSED in error.stdout:
+            # One of the programs in its place did this, not the solution.
+            suite = await run_suite(subject, bench)
+            return suite if suite.failure else replace(suite, refusals=await _one_by_one(subject, bench, variants))
         return SuiteResult(None, limit_failure("tests", error, "The run of the tests", bench.limits))
     report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
     output = shortened(f"{execution.stdout.strip()}\n{execution.stderr.strip()}".strip())
@@ -131,45 +165,31 @@ async def run_suite(subject: Subject, bench: Bench) -> SuiteResult:
         )
         for case in (report.cases if report else ())
     )
-    run = SuiteRun(exit_code=execution.exit_code, cases=cases, output=output, seconds=execution.seconds)
-    return SuiteResult(run, _failure(run, report, bench))
+    seconds = report.seconds if report else execution.seconds
+    run = SuiteRun(exit_code=execution.exit_code, cases=cases, output=output, seconds=seconds)
+    if failure := _failure(run, report, bench):
+        return SuiteResult(run, failure)
+    refusals = tuple(_refusal(names) for names in (report.variants if report else ()))
+    if len(refusals) != len(variants.files()):
+        refusals = await _one_by_one(subject, bench, variants)
+    return SuiteResult(run, None, refusals)
 
 
-async def run_variants(
-    subject: Subject, bench: Bench, stubs: Sequence[str], mutants: Sequence[str], run_seconds: float
-) -> list[Refusal]:
-    """Run the tests, which pass on the solution, on programs in its place, one after the other.
+async def _one_by_one(subject: Subject, bench: Bench, variants: Variants) -> tuple[Refusal, ...]:
+    """Run the tests, which pass on the solution, on each variant in a sandbox of its own: one of them ends it."""
+    refusals = []
+    for alone in variants.alone():
+        try:
+            execution = await bench.executor.execute(_work(subject, bench, alone))
+            report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
+        except JobError:
+            report = None
+        refusals.append(_refusal(report.variants[0] if report and report.variants else None))
+    return tuple(refusals)
 
-    Args:
-        subject: What is checked; it has tests.
-        bench: What with.
-        stubs: Programs that all tests run on.
-        mutants: Programs that the tests run on up to the first that fails.
-        run_seconds: Time limit of one run of a program.
 
-    Returns:
-        What they made of each, stubs first.
-
-    Raises:
-        InfrastructureError: The sandbox failed.
-    """
-    placed = {f"{VARIANTS_ROOT}/{number}.py": code for number, code in enumerate([*stubs, *mutants])}
-    prefixes = ["--solution-stub="] * len(stubs) + ["--solution-mutant="] * len(mutants)
-    options = [At(path, prefix=prefix) for path, prefix in zip(placed, prefixes, strict=True)]
-    try:
-        execution = await bench.executor.execute(
-            _work(subject, bench, "tests-of-tests", options=options, files=placed, run_seconds=run_seconds)
-        )
-        report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
-    except JobError:
-        report = None  # one of them went over a limit
-    if report and len(report.variants) == len(placed):
-        return [Refusal(names is None or bool(names), tuple(names or ())) for names in report.variants]
-    if len(placed) == 1:
-        return [Refusal(refused=True)]
-    alone = [run_variants(subject, bench, [stub], [], run_seconds) for stub in stubs]
-    alone += [run_variants(subject, bench, [], [mutant], run_seconds) for mutant in mutants]
-    return [(await each)[0] for each in alone]
+def _refusal(names: Sequence[str] | None) -> Refusal:
+    return Refusal(names is None or bool(names), tuple(names or ()))
 
 
 def longest_run(bench: Bench) -> float | None:
@@ -177,15 +197,8 @@ def longest_run(bench: Bench) -> float | None:
     return bench.limits.seconds / _SHARE_OF_A_RUN if bench.limits.seconds else None
 
 
-def _work(
-    subject: Subject,
-    bench: Bench,
-    name: str,
-    *,
-    run_seconds: float | None,
-    options: Sequence[Argument] = (),
-    files: Mapping[str, str] | None = None,
-) -> Work:
+def _work(subject: Subject, bench: Bench, variants: Variants) -> Work:
+    run_seconds = longest_run(bench)
     argv: list[Argument] = [
         Python(bench.tools.image),
         # Isolated: neither the working folder nor variables decide what pytest imports.
@@ -200,7 +213,7 @@ def _work(
         Python(subject.environment.image, prefix="--solution-python="),
         At(f"{OUTPUT_ROOT}/{_REPORT}", prefix="--solution-report="),
         *([f"--solution-seconds={run_seconds:g}"] if run_seconds else []),
-        *options,
+        *(At(path, f"--solution-{'stub' if path.endswith('.json') else 'mutant'}=") for path in variants.files()),
         At(TESTS_PATH),
     ]
     # The examples of File inputs count as samples here.
@@ -210,9 +223,9 @@ def _work(
     placed[TESTS_PATH] = subject.tests or ""
     placed[SOLUTION_PATH] = subject.code
     placed.update({input_path(key, file): file for key, file in subject.samples.items()})
-    placed.update(files or {})
+    placed.update(variants.files())
     return Work(
-        name=name,
+        name="tests",
         argv=tuple(argv),
         locks=(bench.tools.lock, subject.environment.lock),
         files=placed,

@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
+import math
 import os
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Generator
@@ -20,11 +22,15 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).resolve().parent
+PATIENCE, LEAST_SECONDS = 5, 10  # a program in the solution's place hangs if a run takes so much longer than the tests
 LONGEST_MESSAGE = 1_500  # characters of a failure that are reported
 LONGEST_STDERR = 500
+ALL_PASSED = "All tests pass on the solution. Now on programs in its place, which they should refuse:"
 
 
 def _load_runner() -> types.ModuleType:
+    if "solution_runner" in sys.modules:
+        return sys.modules["solution_runner"]  # it was loaded before the tests were known
     # By path: the tests' folder is not on the import path, where it would shadow other modules.
     spec = importlib.util.spec_from_file_location("solution_runner", HERE / "solution_runner.py")
     if spec is None or spec.loader is None:
@@ -37,6 +43,7 @@ def _load_runner() -> types.ModuleType:
 
 solution_runner = _load_runner()
 SERVER = pytest.StashKey[Any]()
+STUB = pytest.StashKey[Any]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,8 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--solution", default=str(HERE / "solution.py"), help="the script that is tested")
     group.addoption("--solution-python", default=sys.executable, help="the interpreter that it runs on")
     group.addoption("--solution-seconds", type=float, default=300.0, help="time limit of one run of it")
-    group.addoption("--solution-stub", action="append", default=[], help="run all tests on this program instead")
-    group.addoption("--solution-mutant", action="append", default=[], help="the same up to the first test that fails")
+    group.addoption("--solution-stub", action="append", default=[], help="then test constant outputs (JSON)")
+    group.addoption("--solution-mutant", action="append", default=[], help="then test a program, up to a failure")
     group.addoption("--solution-report", default="", help="file that gets the report, as JSON")
 
 
@@ -54,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Shield this process from the solution and start the report."""
     solution_runner.protect()
     config.stash[SERVER] = solution_runner.SolutionServer.for_program(
-        config.getoption("--solution-python"), Path(config.getoption("--solution"))
+        config.getoption("--solution-python"), Path(config.getoption("--solution")), solution_runner.take_waiting()
     )
     report = Report(config.getoption("--solution-report"))
     config.pluginmanager.register(report, "solution-report")
@@ -82,9 +89,10 @@ def run_solution(request: pytest.FixtureRequest, _contract: Any, tmp_path_factor
         _contract,
         Path(option("--solution")).resolve(),
         option("--solution-python"),
-        tmp_path_factory.mktemp("solution"),
+        Path(tempfile.mkdtemp(prefix="solution-", dir=tmp_path_factory.getbasetemp())),
         option("--solution-seconds"),
         request.config.stash[SERVER],
+        request.config.stash.get(STUB, None),
     )
     request.node.solution_runner = runner
     return runner
@@ -99,7 +107,19 @@ class Report:
         self._errors: list[dict[str, Any]] = []
         self._timed_out = False
         self._started = time.monotonic()
+        self._seconds: float | None = None
         self.variants: list[list[str] | None] = []
+
+    @property
+    def all_passed(self) -> bool:
+        """Whether there were tests and each of them passed."""
+        return bool(self._cases) and all(case["outcome"] == "passed" for case in self._cases.values())
+
+    def all_tested(self) -> float:
+        """Note that the tests of the solution are through; returns the seconds that they took."""
+        if self._seconds is None:
+            self._seconds = time.monotonic() - self._started
+        return self._seconds
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -146,7 +166,7 @@ class Report:
             "errors": self._errors,
             "timed_out": self._timed_out,
             "variants": self.variants,
-            "seconds": time.monotonic() - self._started,
+            "seconds": self.all_tested(),
         }
         # Whatever a run of the solution put there goes.
         self._path.unlink(missing_ok=True)
@@ -156,38 +176,57 @@ class Report:
 
 
 class Variants:
-    """Runs the tests on other programs in the solution's place, each time in a copy of this process.
+    """Runs the tests, where they pass on the solution, on other programs in its place, each in a copy of this process.
 
-    A copy has imported already what the tests import, and nothing that a test keeps reaches the next program.
+    The copy is made before the first test: it has imported what the tests import, and nothing that a test keeps
+    reaches another program.
     """
 
     def __init__(self, stubs: list[str], mutants: list[str], report: Report) -> None:
-        self._programs = [*((program, False) for program in stubs), *((program, True) for program in mutants)]
+        self._programs = [*((program, True) for program in stubs), *((program, False) for program in mutants)]
         self._report = report
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        """Note for each program which tests refused it; None for one that ended the copy."""
-        if session.testsfailed:
-            return None  # what can't be collected is told as usual
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Note for each program which tests refused it; None for one that ended its copy."""
         gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
-        for program, stop_at_first in self._programs:
-            self._report.variants.append(solution_runner.in_copy(_refusals, session, program, stop_at_first))
-        return True
+        copy = solution_runner.Copy(lambda limit: self._refused(session, limit))
+        try:
+            result = yield
+            seconds = self._report.all_tested()
+            if self._report.all_passed:
+                limit = max(LEAST_SECONDS, math.ceil(PATIENCE * seconds))
+                session.config.get_terminal_writer().line(f"\n{ALL_PASSED}", flush=True)
+                self._report.variants = copy.call(min(limit, session.config.getoption("--solution-seconds"))) or []
+            return result
+        finally:
+            copy.close()
+
+    def _refused(self, session: pytest.Session, limit: float) -> list[list[str] | None]:
+        session.config.option.solution_seconds = limit
+
+        def refused(program: tuple[str, bool]) -> list[str]:
+            return _refusals(session, *program)
+
+        return [solution_runner.in_copy(refused, program) for program in self._programs]
 
 
-def _refusals(session: pytest.Session, program: str, stop_at_first: bool) -> list[str]:
+def _refusals(session: pytest.Session, program: str, is_stub: bool) -> list[str]:
     # What `pytest_runtest_protocol` is made of: pytest has no public name for it, and by hand nobody needs it.
     from _pytest.runner import runtestprotocol
 
     solution_runner.protect()
-    session.config.option.solution = program
+    if is_stub:
+        session.config.stash[STUB] = json.loads(Path(program).read_text(encoding="utf-8"))
+    else:
+        session.config.option.solution = program
     refused = []
     for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+        item.repr_failure = lambda *_, **__: "refused"  # type: ignore[method-assign] # the whole story takes longer than a test
         reports = runtestprotocol(item, log=False, nextitem=following)
         if not all(report.passed for report in reports):
             refused.append(item.name)
-            if stop_at_first:
+            if not is_stub:
                 break
     return refused
 

@@ -5,7 +5,6 @@ Standard library only: this file stands beside the tests, in a sandbox and in a 
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import ctypes
 import importlib.util
@@ -26,7 +25,6 @@ HERE = Path(__file__).resolve().parent
 LONGEST_ARGUMENT = 100_000  # bytes; Linux refuses single arguments of 128 KiB and more
 LONGEST_PRINTED = 1_000_000  # characters of what a run printed that tests get to see
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
-SLOW_MODULES = {"numpy", "pandas", "pyarrow", "scipy", "sklearn"}  # slow to import, and known to bear a fork after it
 LAUNCHER = """
 import json, runpy, sys
 with open(sys.argv[1], encoding="utf-8") as stream:
@@ -36,8 +34,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def _load_values() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("solution_values", HERE / "solution_values.py")
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     if spec is None or spec.loader is None:
         raise ImportError("no loader for Python files")
     module = importlib.util.module_from_spec(spec)
@@ -46,7 +44,8 @@ def _load_values() -> ModuleType:
     return module
 
 
-values = _load_values()
+values = _load("solution_values")
+early_imports = _load("early_imports")
 
 
 class SolutionTimedOutError(Exception):
@@ -142,6 +141,7 @@ class SolutionRunner:
         folder: Where runs get their folders.
         seconds: Time limit of one run.
         server: Starts runs faster, where there is one.
+        stub: Texts by output name. Each run then writes these and ends with exit status 0; nothing is started.
     """
 
     def __init__(
@@ -152,8 +152,10 @@ class SolutionRunner:
         folder: Path,
         seconds: float,
         server: SolutionServer | None = None,
+        stub: Mapping[str, str] | None = None,
     ) -> None:
         self._contract = contract
+        self._stub = stub
         self._solution = solution
         self._python = python
         self._server = server
@@ -186,7 +188,12 @@ class SolutionRunner:
         arguments = [f"--{name}={text}" for name, text in texts.items()]
         if self._contract.outputs:
             arguments.append(f"--outputs={outputs}")
-        exit_code, stdout, stderr = self._execute(arguments, folder, temporary)
+        if self._stub is None:
+            exit_code, stdout, stderr = self._execute(arguments, folder, temporary)
+        else:
+            exit_code, stdout, stderr = 0, "", ""
+            for name, text in self._stub.items():
+                (outputs / name).write_text(text, encoding="utf-8")
         how = f"It ended with exit status {exit_code}" + (f" and said:\n{stderr[-600:]}" if stderr.strip() else ".")
         run = Run(exit_code, Outputs(self._contract, outputs, how), stdout, stderr)
         self.runs.append(run)
@@ -259,7 +266,7 @@ class SolutionRunner:
 
 
 class SolutionServer:
-    """Runs the solution in copies of a process that has imported its slow modules; see `solution_server.py`.
+    """Runs the solution in copies of a process that has imported what it needs; see `solution_server.py`.
 
     Args:
         python: Interpreter of the solution's environment.
@@ -268,24 +275,47 @@ class SolutionServer:
 
     def __init__(self, python: str, modules: list[str]) -> None:
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603  # a list built here
-            [python, str(HERE / "solution_server.py"), *modules],
+            [python, str(HERE / "solution_server.py"), *early_imports.STANDARD, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
             start_new_session=True,
         )
+        self._python = python
+        self._modules = modules
         self._number = 0
         self._read = b""
 
     @classmethod
-    def for_program(cls, python: str, program: Path) -> SolutionServer | None:
-        """A server for a program that imports slow modules; None for another one, and where it can't work."""
+    def for_program(cls, python: str, program: Path, waiting: SolutionServer | None = None) -> SolutionServer | None:
+        """A server for a program.
+
+        Args:
+            python: Interpreter of the solution's environment.
+            program: The program.
+            waiting: One that was started before the program was known; used if it fits, else ended.
+
+        Returns:
+            The server; None for a program that would notice it, and where it can't work.
+        """
         try:
-            modules = slow_imports(program.read_text(encoding="utf-8"))
-        except (OSError, ValueError, SyntaxError):
-            return None
-        return cls(python, modules) if modules and sys.platform == "linux" else None
+            code = program.read_text(encoding="utf-8")
+            modules = early_imports.slow_imports(code) if early_imports.bears_early_imports(code) else None
+        except (OSError, ValueError, SyntaxError, RecursionError):
+            modules = None
+        if waiting is not None:
+            if modules is not None and waiting.fits(python, modules):
+                return waiting
+            waiting.close()
+        return cls(python, modules) if modules is not None and sys.platform == "linux" else None
+
+    def fits(self, python: str, modules: list[str]) -> bool:
+        """Whether it serves a program on this interpreter that imports these modules; it may then import more."""
+        if python != self._python or not {*self._modules} <= {*modules}:
+            return False
+        self._modules = modules
+        return True
 
     def run(
         self,
@@ -313,8 +343,10 @@ class SolutionServer:
             SolutionTimedOutError: It did not end within its time limit.
         """
         self._number += 1
+        number = f"{os.getpid()}-{self._number}"  # copies of this process use the same server
         order = {
-            "number": self._number,
+            "number": number,
+            "modules": self._modules,
             "arguments": arguments,
             "folder": str(folder),
             "environment": environment,
@@ -324,14 +356,14 @@ class SolutionServer:
         if not self._order(order):
             return None
         # The first answer waits for the imports.
-        started = self._answer(time.monotonic() + seconds)
+        started = self._answer(number, time.monotonic() + seconds)
         if started is None:
             self.close()
             return None
-        ended = self._answer(time.monotonic() + seconds)
+        ended = self._answer(number, time.monotonic() + seconds)
         _end_group(started["pid"])
-        if ended is None and self._alive():
-            self._answer(time.monotonic() + 5.0)  # its end, now that it was killed
+        if ended is None and self._process is not None:
+            self._answer(number, time.monotonic() + 5.0)  # its end, now that it was killed
             raise SolutionTimedOutError(f"The solution did not end within {seconds:g} s.")
         if ended is None:
             return -signal.SIGKILL  # it took the server with it
@@ -349,9 +381,6 @@ class SolutionServer:
             if stream:
                 stream.close()
 
-    def _alive(self) -> bool:
-        return self._process is not None and Path(f"/proc/{self._process.pid}/exe").exists()
-
     def _order(self, order: dict[str, Any]) -> bool:
         if self._process is None or self._process.stdin is None:
             return False
@@ -364,8 +393,8 @@ class SolutionServer:
             return False
         return True
 
-    def _answer(self, until: float) -> dict[str, int] | None:
-        """The next answer to the last order; None if none comes."""
+    def _answer(self, number: str, until: float) -> dict[str, int] | None:
+        """The answer to an order; None if none comes in time, or none ever because the server is gone."""
         if self._process is None or self._process.stdout is None:
             return None
         descriptor = self._process.stdout.fileno()
@@ -373,27 +402,39 @@ class SolutionServer:
             line, newline, rest = self._read.partition(b"\n")
             if newline:
                 self._read = rest
-                answer: dict[str, int] = json.loads(line)
-                if answer["number"] == self._number:
-                    return answer
+                answer = json.loads(line)
+                if answer.pop("number") == number:
+                    return dict(answer)
                 continue
             if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
                 return None
             more = os.read(descriptor, 65536)
             if not more:
+                self.close()
                 return None
             self._read += more
 
 
-def slow_imports(code: str) -> list[str]:
-    """The modules that a program imports and that are slow to import, in order."""
-    names: dict[str, None] = {}
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names.update(dict.fromkeys(alias.name for alias in node.names))
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names[node.module] = None
-    return [name for name in names if name.partition(".")[0] in SLOW_MODULES]
+_waiting: list[SolutionServer] = []
+
+
+def warm_up(python: str, modules: list[str]) -> None:
+    """Do early, before program and tests are known, what takes long.
+
+    Args:
+        python: Interpreter of the solution's environment, as far as it is known.
+        modules: The slow modules that the solution will probably import.
+    """
+    _waiting.append(SolutionServer(python, modules))
+    from _pytest.config import default_plugins  # pytest has no public name for what it imports when it starts
+
+    for name in default_plugins:
+        importlib.import_module(f"_pytest.{name}")
+
+
+def take_waiting() -> SolutionServer | None:
+    """The server that `warm_up` started, to whoever asks first."""
+    return _waiting.pop() if _waiting else None
 
 
 def _end_group(leader: int) -> None:
@@ -409,33 +450,66 @@ def protect() -> None:
         library.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def in_copy(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a copy of this process.
+class Copy:
+    """A copy of this process that waits, as it is now, until it is told to call a function.
 
     Args:
-        function: What to call; its result must survive JSON.
-        *arguments: What to call it with.
-
-    Returns:
-        Its result; None if the copy ended before it had one.
+        function: What it calls; its argument and its result must survive JSON.
     """
-    before = _children()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            result = json.dumps(function(*arguments))
-            with os.fdopen(writer, "w") as stream:
-                stream.write(result)
-        finally:
-            os._exit(0)  # nothing of this process may run twice
-    os.close(writer)
-    with os.fdopen(reader) as stream:
-        text = stream.read()
-    os.waitpid(child, 0)
-    _end_children(before)
-    return json.loads(text) if text else None
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._before = _children()
+        order_reader, self._order = os.pipe()
+        self._result, result_writer = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.close(self._order)
+                os.close(self._result)
+                order = _read_all(order_reader)
+                if order:
+                    _write_all(result_writer, json.dumps(function(json.loads(order))).encode())
+            finally:
+                os._exit(0)  # nothing of this process may run twice
+        os.close(order_reader)
+        os.close(result_writer)
+
+    def call(self, argument: Any) -> Any:
+        """Let it call the function and end; returns its result, None if it ended before it had one."""
+        with contextlib.suppress(BrokenPipeError):
+            _write_all(self._order, json.dumps(argument).encode())
+        self._order = -1
+        result = _read_all(self._result)
+        self._result = -1
+        return json.loads(result) if result else None
+
+    def close(self) -> None:
+        """End it, whether it was told anything or not."""
+        for descriptor in (self._order, self._result):
+            if descriptor >= 0:
+                os.close(descriptor)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+        _end_children(self._before)
+
+
+def in_copy(function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call a function in a copy of this process; returns its result, None if the copy ended before it had one."""
+    copy = Copy(function)
+    try:
+        return copy.call(argument)
+    finally:
+        copy.close()
+
+
+def _read_all(descriptor: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read()
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
 
 
 def _text(name: str, kind: str, value: Any) -> str:
@@ -462,6 +536,10 @@ def _printed(path: Path) -> str:
 
 def _children() -> set[int]:
     """The processes whose parent is this one."""
+    listed = f"/proc/self/task/{os.getpid()}/children"  # which not every kernel has; all threads but one start none
+    if os.path.exists(listed):  # noqa: PTH110 # many times a second
+        with open(listed) as stream:  # noqa: PTH123 # as above
+            return {int(pid) for pid in stream.read().split()}
     found = set()
     own = str(os.getpid())
     for entry in Path("/proc").glob("[0-9]*/stat"):

@@ -1,4 +1,4 @@
-"""Runs of the solution as copies of a process that has imported its slow modules already.
+"""Runs of the solution as copies of a process that has imported its modules already.
 
 Started with the solution's interpreter, the names of the modules as arguments. Each line on standard input is an order,
 as JSON; the answers are the number of the process and, when it has ended, its exit status. Standard library only.
@@ -7,6 +7,7 @@ as JSON; the answers are the number of the process and, when it has ended, its e
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -15,6 +16,8 @@ import sys
 import traceback
 from types import TracebackType
 from typing import Any
+
+PR_SET_DUMPABLE = 4
 
 
 def serve(modules: list[str]) -> dict[str, Any]:
@@ -25,21 +28,30 @@ def serve(modules: list[str]) -> dict[str, Any]:
     """
     answers = os.dup(1)
     os.dup2(2, 1)  # what a module prints while it is imported is no answer
-    for module in modules:
-        # A module that can't be imported is the run's own failure, with its own traceback.
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
-    gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
+    set_dumpable = ctypes.CDLL(None).prctl
+    set_dumpable(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no run can read or change this process, and so the next run
+    _import(modules)
     for line in sys.stdin:
         order: dict[str, Any] = json.loads(line)
+        _import(order["modules"])
         child = os.fork()
         if child == 0:
             os.close(answers)
+            set_dumpable(PR_SET_DUMPABLE, 1, 0, 0, 0)
             return order
         _answer(answers, {"number": order["number"], "pid": child})
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         _answer(answers, {"number": order["number"], "exit_code": status})
     raise SystemExit
+
+
+def _import(modules: list[str]) -> None:
+    for module in modules:
+        if module not in sys.modules:
+            # A module that can't be imported is the run's own failure, with its own traceback.
+            with contextlib.suppress(Exception):
+                importlib.import_module(module)
+    gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
 
 
 def become(order: dict[str, Any]) -> bytes:
@@ -84,11 +96,62 @@ def _answer(answers: int, answer: dict[str, int]) -> None:
 def run(order: dict[str, Any]) -> None:
     """Run the solution in the place of this file: it is the main module, for pickle and for whoever looks."""
     source, path, names = become(order), sys.argv[0], globals()
-    program = compile(source, path, "exec", dont_inherit=True)
-    for name in [name for name in names if not name.startswith("__")]:
-        del names[name]
-    names |= {"__file__": path, "__doc__": None}
-    exec(program, names)  # noqa: S102  # to run a program is what this file is for
+    tools = _Tools()
+    try:
+        program = compile(source, path, "exec", dont_inherit=True)
+        for name in [name for name in names if not name.startswith("__")]:
+            del names[name]
+        names |= {"__file__": path, "__doc__": None}
+        exec(program, names)  # noqa: S102  # to run a program is what this file is for
+        status = 0
+    except SystemExit as request:
+        status = tools.status_of(request)
+    except BaseException as error:  # whatever it is, the interpreter prints it and ends
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
+    tools.end(status, names)
+
+
+class _Tools:
+    """What ends the copy as the interpreter would, without the names of this module.
+
+    The interpreter itself would also take apart all that was imported, which copies every page of it: several times
+    what a run costs.
+    """
+
+    def __init__(self) -> None:
+        import atexit
+        import io
+        import threading
+
+        self._os, self._sys, self._gc = os, sys, gc
+        self._atexit, self._io, self._threading = atexit, io, threading
+
+    def status_of(self, request: SystemExit) -> int:
+        """The exit status that `sys.exit` was asked for."""
+        code = request.code
+        if code is None or isinstance(code, int):
+            return code or 0
+        self._sys.stderr.write(f"{code}\n")
+        return 1
+
+    def end(self, status: int, names: dict[str, Any]) -> None:
+        """Do what the interpreter does at the end, so far as a program or its files can notice."""
+        try:
+            vars(self._threading)["_shutdown"]()  # waits for threads that are no daemons
+            vars(self._atexit)["_run_exitfuncs"]()
+            for name in list(names):
+                if not name.startswith("__"):
+                    names[name] = None  # closes files that it left open
+            self._gc.collect()
+            for thing in [self._sys.stdout, self._sys.stderr, *self._gc.get_objects()]:
+                if issubclass(type(thing), self._io.IOBase) and not thing.closed:
+                    thing.flush()
+        except BaseException as error:
+            self._sys.excepthook(type(error), error, error.__traceback__)
+            status = status or 1
+        finally:
+            vars(self._os)["_exit"](status & 0xFF)
 
 
 if __name__ == "__main__":
