@@ -16,6 +16,8 @@ from flyteplugins.codegen.core.sync import TwoFaced
 if TYPE_CHECKING:
     import pandas as pd
 
+    from flyteplugins.codegen.backends.asked import Asked
+
 _BACKENDS: Final = ("litellm",)
 _PLANNED_BACKENDS: Final = ("claude", "codeact", "react", "chained", "single_shot")
 
@@ -126,16 +128,24 @@ class AutoCoderAgent(Settings):
             raise InvalidRequestError(f"backend {self.backend!r} is not built yet. Use backend='litellm'.")
         # Loaded here: importing the package costs next to nothing.
         from flyteplugins.codegen.backends.asked import Asked
+        from flyteplugins.codegen.backends.generations import served_or
+
+        asked = Asked(prompt, schema, constraints, samples, inputs, outputs, input_examples)
+        return await served_or(self, asked, self._generate)
+
+    async def _generate(self, asked: Asked) -> CodeGenEvalResult:
+        # What serves a recorded generation needs none of these.
         from flyteplugins.codegen.backends.opening import open_desk
         from flyteplugins.codegen.backends.pipeline import generate
         from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
         from flyteplugins.codegen.tasks.local_run import in_run
 
-        asked = Asked(prompt, schema, constraints, samples, inputs, outputs, input_examples)
         async with leftovers_cleared():
             desk = await open_desk(self, asked)
             try:
-                result: CodeGenEvalResult = await in_run(lambda: generate(desk))
+                async with desk.page:
+                    result: CodeGenEvalResult = await in_run(lambda: generate(desk))
+                    await desk.page.finish(result)
                 return result
             finally:
                 await desk.workshop.close()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import flyte
-
 from flyteplugins.codegen.backends.answers import test_names
+from flyteplugins.codegen.backends.defaults import defaults_of
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.draft import Turn, best_of
 from flyteplugins.codegen.backends.origin import origin_of
@@ -15,8 +14,7 @@ from flyteplugins.codegen.core.contract import VALUE_TYPES
 from flyteplugins.codegen.core.events import GenerationFinished
 from flyteplugins.codegen.core.history import Attempt
 from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
-from flyteplugins.codegen.core.result import CodeGenEvalResult, RunDefaults, SecretName
-from flyteplugins.codegen.core.settings import Settings
+from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.verdict import ErrorDiagnosis
 
 _NO_DRAFT: Final = "No code came out of it."
@@ -105,28 +103,6 @@ def _attempt(turn: Turn, diagnosis: ErrorDiagnosis | None) -> Attempt:
     )
 
 
-def defaults_of(settings: Settings) -> RunDefaults:
-    """The settings that `run()` and `as_task()` fall back on."""
-    resources = settings.resources or flyte.Resources()
-    return RunDefaults(
-        name=settings.name,
-        sandbox=settings.sandbox,
-        block_network=settings.block_network,
-        cpu=None if resources.cpu is None else _upper(resources.cpu),
-        memory=None if resources.memory is None else _upper(resources.memory),
-        retries=settings.sandbox_retries,
-        timeout=settings.timeout,
-        env_vars=dict(settings.env_vars or {}),
-        secrets=[
-            SecretName(key=secret.key, group=secret.group, as_env_var=secret.as_env_var)
-            for secret in settings.secrets or []
-        ],
-        cache=settings.cache,
-        registry=settings.image_config.registry if settings.image_config else None,
-        registry_secret=settings.image_config.registry_secret if settings.image_config else None,
-    )
-
-
 def _error(best: Turn | None, turns: Sequence[Turn], stopped: str | None) -> str:
     failure = best.verdict.failure if best else None
     if stopped and not failure:
@@ -201,8 +177,3 @@ def _not_checked(desk: Desk, constraints: Sequence[ConstraintBacking]) -> list[s
 
 def _system_packages(best: Turn | None) -> tuple[str, ...]:
     return best.draft.solution.system_packages if best else ()
-
-
-def _upper(amount: object) -> str:
-    # Flyte takes a single amount or a range (request, limit); the limit is what a sandbox holds the program to.
-    return str(amount[-1]) if isinstance(amount, (tuple, list)) else str(amount)
