@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from flyteplugins.codegen.core.scratch import scratch
+
+logger = logging.getLogger(__name__)
 
 WRITING: Final = ".writing"
 """Where files lie until they are whole, in the folder that they belong to."""
@@ -19,8 +22,11 @@ _LONGEST_WAIT: Final = 0.2
 
 
 @asynccontextmanager
-async def file_lock(path: Path) -> AsyncIterator[None]:
+async def file_lock(path: Path, on_trouble: Callable[[str], None] | None = None) -> AsyncIterator[None]:
     """Hold a lock against the other tasks, threads and processes that ask for the same path.
+
+    Where its file can't be made, as in a folder that can't be written or on a full disk, the block runs without it:
+    what locks prevent is that the same is done twice, never that something is wrong.
 
     The system releases it when its holder dies, so a lock is never stale. Waiting polls: a thread that blocks in
     `flock` can't be cancelled, and a few of them would fill the thread pool that the holder needs to get on.
@@ -28,14 +34,24 @@ async def file_lock(path: Path) -> AsyncIterator[None]:
     Args:
         path: The lock's own file, which exists while somebody holds it; its folder is made where it is missing. One
             that ends with `.lock` is cleared by `sweep_locks` where its holder was killed.
+        on_trouble: Told, in a sentence, where there is no lock; the log is told if None.
 
     Yields:
         Nothing; the lock is held inside the block.
     """
     wait = _SHORTEST_WAIT
-    while (descriptor := _try_lock(path)) is None:
-        await asyncio.sleep(wait)
-        wait = min(2 * wait, _LONGEST_WAIT)
+    descriptor = None
+    try:
+        while (descriptor := _try_lock(path)) is None:
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+    except OSError as error:
+        (on_trouble or logger.warning)(
+            f"Nothing can be locked in {path.parent}: {error}. What two processes want at the same time is done twice."
+        )
+    if descriptor is None:
+        yield
+        return
     try:
         yield
     finally:
@@ -74,7 +90,8 @@ def _try_lock(path: Path) -> int | None:
 
 
 def _unlock(path: Path, descriptor: int) -> None:
-    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.unlink()
     os.close(descriptor)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ _SEALED_NS: Final = 1_000_000_000 * 10**9
 machine, so that a program that looks at it does the same everywhere."""
 
 _CHUNK: Final = 1 << 20
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def store() -> Path:
@@ -55,12 +57,7 @@ def pin(source: Path, name: str | None = None, *, into: Path | None = None, move
         _take(source, copy, move=move)
         # Of the copy: a source that somebody writes to meanwhile can't end up under a wrong hash.
         target = root / sha256(copy) / name
-        if standing := _standing(target, copy.stat().st_size):
-            return standing
-        _seal(copy)
-        target.parent.mkdir(exist_ok=True)
-        copy.replace(target)
-    return File(path=str(target), name=name, hash=target.parent.name)
+        return _standing(target, copy.stat().st_size) or _placed(copy, target)
 
 
 def pin_text(text: str, name: str) -> File:
@@ -78,9 +75,9 @@ def pin_text(text: str, name: str) -> File:
     if standing := _standing(store() / digest / name, len(content)):
         return standing
     with scratch(store() / INCOMING) as folder:
-        source = folder / name
-        source.write_bytes(content)
-        return pin(source, move=True)
+        copy = folder / "content"
+        copy.write_bytes(content)
+        return _placed(copy, store() / digest / name)
 
 
 def is_pinned(file: File) -> bool:
@@ -103,7 +100,12 @@ def pinned_file(digest: str, name: str) -> File | None:
 
     Returns:
         The file; None where it is not there, or was altered.
+
+    Raises:
+        ValueError: What may come from another machine is no hash, or no plain name.
     """
+    if not _DIGEST.fullmatch(digest) or name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise ValueError(f"{digest!r}, {name!r} name no file")
     target = store() / digest / name
     try:
         # What was only touched or copied here has another time, and is read once more.
@@ -135,6 +137,13 @@ def _standing(target: Path, size: int) -> File | None:
                 os.utime(target.parent)
             return File(path=str(target), name=target.name, hash=target.parent.name)
     return None
+
+
+def _placed(copy: Path, target: Path) -> File:
+    _seal(copy)
+    target.parent.mkdir(exist_ok=True)
+    copy.replace(target)
+    return File(path=str(target), name=target.name, hash=target.parent.name)
 
 
 def _seal(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any, Final
 
 from flyte.io import File
 
-from flyteplugins.codegen.core.pinned import pinned_file
 from flyteplugins.codegen.record import Record
 
 KIND: Final = "runs"
@@ -93,8 +91,11 @@ async def load(record: Record, key: str) -> Recorded | None:
                 served=True,
             ),
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        record.tell(f"A run on record ({key[:12]}, version {entry.version}) lacks {error} and counts as absent.")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        record.tell(
+            f"The run {key[:12]} on record, version {entry.version}, can't be used and counts as absent: {told}."
+        )
         return None
 
 
@@ -108,7 +109,7 @@ async def save(record: Record, key: str, epoch: str, execution: Execution) -> No
         execution: What came of the run.
     """
     for file in execution.outputs.values():
-        await record.keep_file(Path(file.path), str(file.hash))
+        await record.keep_file(file)
     body = {
         "epoch": epoch,
         "exit_code": execution.exit_code,
@@ -122,9 +123,9 @@ async def save(record: Record, key: str, epoch: str, execution: Execution) -> No
 
 
 def _kept(file: File) -> dict[str, Any]:
-    return {"name": Path(file.path).name, "sha256": file.hash}
+    path = Path(file.path)
+    return {"name": path.name, "sha256": file.hash, "size": path.stat().st_size}
 
 
 async def _found(record: Record, kept: Mapping[str, Any]) -> File | None:
-    file = await asyncio.to_thread(pinned_file, kept["sha256"], kept["name"])
-    return file or await record.bring_file(kept["sha256"], kept["name"])
+    return await record.bring_file(kept["sha256"], kept["name"], kept["size"])
