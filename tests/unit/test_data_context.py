@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from flyte.io import File
 
-from flyteplugins.codegen.data.context import describe
+from flyteplugins.codegen.data.context import LEFT_OUT, describe
 from flyteplugins.codegen.data.profile import Profile
 from flyteplugins.codegen.data.profiling import profile
 
@@ -72,3 +72,39 @@ async def test_no_more_rows_than_asked_for_are_shown(tmp_path: Path):
 
 def test_without_samples_there_is_no_text():
     assert describe({}) == ""
+
+
+async def test_each_thing_that_is_left_out_makes_the_text_shorter_and_the_names_stay(tmp_path: Path):
+    frame = pd.DataFrame(
+        {
+            "city": [f"City {number % 7} of the north" for number in range(200)],
+            "price": [number * 1.25 for number in range(200)],
+            "note": [f"a longer remark, the number {number} of many" for number in range(200)],
+        }
+    )
+    profiles = await profiles_of(tmp_path, rows=100, sales=frame)
+    texts = [describe(profiles, left_out=place) for place in range(len(LEFT_OUT))]
+    assert [len(text) for text in texts] == sorted({len(text) for text in texts}, reverse=True)
+    for text in texts:
+        assert 'File "sales.csv", csv, 200 rows, 3 columns.' in text
+        assert all(f'"{name}"' in text for name in frame.columns)
+    full, fewer, none, valueless, names = texts
+    rows = [text.count("\n[") for text in texts]
+    assert rows[0] >= 4 * (rows[1] - 1) > 0
+    assert rows[2:] == [0, 0, 0]
+    assert "mean 124.375" in full
+    assert "mean 124.375" in none
+    assert "City 3" in none
+    assert "mean" not in valueless
+    assert "City" not in valueless
+    assert "7 distinct" in valueless
+    assert "distinct" not in names
+    assert '- "price" number' in names
+    assert fewer != none
+
+
+async def test_nothing_is_left_out_where_nothing_is_said_of_it(tmp_path: Path):
+    profiles = await profiles_of(tmp_path, s=pd.DataFrame({"a": [1, 2, 3]}))
+    assert describe(profiles) == describe(profiles, left_out=0)
+    shown = describe(profiles, privacy="schema")
+    assert [describe(profiles, privacy="schema", left_out=place) for place in (1, 2, 3)] == [shown] * 3

@@ -17,8 +17,13 @@ from flyteplugins.codegen.backends.draft import Draft, Turn
 from flyteplugins.codegen.backends.messages import Messages
 from flyteplugins.codegen.backends.workshop import Workshop, lacking_a_library, not_built, tests_not_built
 from flyteplugins.codegen.checks.check import Bench, Subject, check, check_rules
-from flyteplugins.codegen.core.errors import AnswerCutOffError, EnvironmentBuildError, InvalidAnswerError
-from flyteplugins.codegen.core.events import AttemptFinished, Event
+from flyteplugins.codegen.core.errors import (
+    AnswerCutOffError,
+    ContextTooLongError,
+    EnvironmentBuildError,
+    InvalidAnswerError,
+)
+from flyteplugins.codegen.core.events import AttemptFinished, Event, Note
 from flyteplugins.codegen.core.pinned import pin_text
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import Settings
@@ -26,6 +31,7 @@ from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.core.values import format_scalar
 from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Verdict
 from flyteplugins.codegen.data.constraints import ParsedConstraints
+from flyteplugins.codegen.data.context import LEFT_OUT
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.step import A, Message, Step
 from flyteplugins.codegen.report.in_flyte import FlyteReport
@@ -63,6 +69,7 @@ class Desk:
         timeline: The steps so far, in time.
         diagnoses: What was decided after each attempt that was followed by another, by its number.
         warnings: What a person should know of this generation and what does not end it.
+        left_out: What the model is not told of the samples because of its context: a place in `data.context.LEFT_OUT`.
     """
 
     request: Request
@@ -81,6 +88,7 @@ class Desk:
     timeline: Timeline = field(default_factory=Timeline)
     diagnoses: dict[int, ErrorDiagnosis] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    left_out: int = 0
 
     async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work within what is left of the limit on seconds.
@@ -227,8 +235,33 @@ class Desk:
         )
 
     async def ask(self, step: Step[A], messages: Sequence[Message]) -> A:
-        """Ask the model; the answer belongs to the attempt that goes on."""
-        return await self.model.ask(step, messages, attempt=self.attempt)
+        """Ask the model; the answer belongs to the attempt that goes on.
+
+        Where the messages are longer than the model's context, they are sent again with less about the samples.
+
+        Raises:
+            ContextTooLongError: They are too long with the least about the samples.
+        """
+        # From where the generation stands, one step at a time: questions side by side then ask the same in any case.
+        return await self._ask(step, messages, self.left_out)
+
+    async def _ask(self, step: Step[A], messages: Sequence[Message], left_out: int) -> A:
+        try:
+            return await self.model.ask(step, self.messages.shorter(messages, left_out), attempt=self.attempt)
+        except ContextTooLongError as error:
+            less = self.messages.shorten(left_out)
+            if less is None:
+                raise
+            self._leave_out(step.name, less, error)
+        return await self._ask(step, messages, less)
+
+    def _leave_out(self, step: str, left_out: int, error: ContextTooLongError) -> None:
+        """Tell the model less about the samples from now on, and tell the user."""
+        what = LEFT_OUT[left_out]
+        self.emit(Note(self.attempt, f"{error} The step {step!r} is asked again; of the samples it leaves out {what}."))
+        if left_out > self.left_out:
+            self.left_out = left_out
+            self.warnings.append(f"The model's context is too short for all about the samples: {what} were left out.")
 
     async def _write_code(self, plan: CodePlan) -> CodeSolution:
         step = answers.code_step("code", self.request.contract, self.given())

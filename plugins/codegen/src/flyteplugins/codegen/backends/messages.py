@@ -10,6 +10,7 @@ from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.solution import CodePlan
 from flyteplugins.codegen.data.constraints import Evaluation, ParsedConstraints, evaluate, with_checks
+from flyteplugins.codegen.data.context import LEFT_OUT, describe
 from flyteplugins.codegen.data.privacy import Redactor
 from flyteplugins.codegen.data.profile import Profile
 from flyteplugins.codegen.models.step import Message
@@ -41,6 +42,30 @@ class Messages:
         """Pandera schema by sample, with the data checks in it."""
         checked = {name: with_checks(seen, self.evaluation.checks) for name, seen in self.profiles.items()}
         return {name: seen.schema_code for name, seen in checked.items() if seen.schema_code}
+
+    def shorter(self, messages: Sequence[Message], left_out: int) -> list[Message]:
+        """The same messages with less about the samples; `left_out` is a place in `data.context.LEFT_OUT`."""
+        if not left_out or not self.profiles:
+            return list(messages)
+        less = {self.data_context: self._described(left_out)}
+        if left_out == len(LEFT_OUT) - 1:
+            less[self._checked()] = render("data_checks", schemas={}, notes=self._notes())
+        told = []
+        for message in messages:
+            content = message["content"]
+            for long, short in less.items():
+                content = content.replace(long, short) if long else content
+            told.append({**message, "content": content})
+        return told
+
+    def shorten(self, left_out: int) -> int | None:
+        """The next place in `data.context.LEFT_OUT` that makes the messages shorter; None where there is none."""
+        longest = len(self._described(left_out))
+        places = range(left_out + 1, len(LEFT_OUT)) if self.profiles else ()
+        return next((place for place in places if len(self._described(place)) < longest), None)
+
+    def _described(self, left_out: int) -> str:
+        return describe(self.profiles, privacy=self.settings.sample_privacy, left_out=left_out)
 
     async def add_checks(self, parsed: ParsedConstraints) -> None:
         """Take the data checks that can be made into what the model is told."""
@@ -161,7 +186,10 @@ class Messages:
         ]
 
     def _checked(self) -> str:
-        return render("data_checks", schemas=self.schemas, notes=[str(kept) for kept in self.evaluation.kept])
+        return render("data_checks", schemas=self.schemas, notes=self._notes())
+
+    def _notes(self) -> list[str]:
+        return [str(kept) for kept in self.evaluation.kept]
 
     def _shown(self, text: str, draft: Draft) -> str:
         if self.redactor is None:

@@ -28,8 +28,25 @@ _NEEDED_CHARS: Final = 600
 """Kept for a sample's head and notes."""
 
 
+LEFT_OUT: Final = (
+    "",
+    "most example rows",
+    "the example rows",
+    "the example rows and the columns' values",
+    "all but the columns' names and types",
+)
+"""What the text leaves out, step by step, for a model whose context it is too long for."""
+
+_ROWS_KEPT: Final = (1.0, 0.25)
+"""Part of the example rows that is shown, by the step; none at the later steps."""
+
+
 def describe(
-    profiles: Mapping[str, Profile], *, privacy: SamplePrivacy = "rows", budget_chars: int = BUDGET_CHARS
+    profiles: Mapping[str, Profile],
+    *,
+    privacy: SamplePrivacy = "rows",
+    budget_chars: int = BUDGET_CHARS,
+    left_out: int = 0,
 ) -> str:
     """Write what the model is told of the samples.
 
@@ -37,6 +54,7 @@ def describe(
         profiles: Profiles by sample name.
         privacy: `rows` shows statistics and example rows; `schema` shows names, types and counts, and no value.
         budget_chars: How long the text may become, about; the names of all columns are shown in any case.
+        left_out: What to leave out, as a place in `LEFT_OUT`.
 
     Returns:
         The text in Markdown; empty without samples.
@@ -44,16 +62,18 @@ def describe(
     if not profiles:
         return ""
     share = budget_chars // len(profiles)
-    samples = [_sample(profile, privacy, share) for profile in profiles.values()]
+    samples = [_sample(profile, privacy, share, left_out) for profile in profiles.values()]
     return render("profile", samples=samples, with_values=privacy == "rows")
 
 
-def _sample(profile: Profile, privacy: SamplePrivacy, budget: int) -> dict[str, Any]:
+def _sample(profile: Profile, privacy: SamplePrivacy, budget: int, left_out: int) -> dict[str, Any]:
     with_values = privacy == "rows"
     for_rows = int(budget * _ROWS_SHARE) if with_values else 0
-    columns = _columns(profile, with_values, max(0, budget - for_rows - _NEEDED_CHARS))
+    left = max(0, budget - for_rows - _NEEDED_CHARS)
+    columns = _columns(profile, with_values and left_out < 3, left, names_alone=left_out > 3)
     left = budget - _NEEDED_CHARS - sum(map(len, columns))
-    rows = _rows(profile, max(left, for_rows)) if with_values else []
+    rows = _rows(profile, max(left, for_rows)) if with_values and left_out < len(_ROWS_KEPT) else []
+    rows = rows[: math.ceil(len(rows) * _ROWS_KEPT[left_out])] if rows else []
     if profile.columns:
         title = f"{len(rows)} of {profile.rows} rows, each a JSON list in the order of the columns:"
     else:
@@ -94,9 +114,9 @@ def _read_call(profile: Profile) -> str:
     return f"pd.read_csv(path, {', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
 
-def _columns(profile: Profile, with_values: bool, budget: int) -> list[str]:
+def _columns(profile: Profile, with_values: bool, budget: int, *, names_alone: bool) -> list[str]:
     """A line for each column, as detailed as all of them fit; at the least the names and types."""
-    for top, numbers in ((8, True), (3, True), (0, True), (0, False)):
+    for top, numbers in () if names_alone else ((8, True), (3, True), (0, True), (0, False)):
         lines = [_column(column, profile.rows or 0, with_values, top, numbers) for column in profile.columns]
         if sum(map(len, lines)) <= budget:
             return lines
