@@ -90,7 +90,7 @@ class Received:
         """The form that it asks for, in OpenAI's shape: `schema`, `tool`, `json` or `text`."""
         if _forced_tool(self.body):
             return "tool"
-        kind = (self.body.get("response_format") or {}).get("type", "text")
+        kind: str = (self.body.get("response_format") or {}).get("type", "text")
         return {"json_schema": "schema", "json_object": "json"}.get(kind, kind)
 
     @property
