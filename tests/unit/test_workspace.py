@@ -91,6 +91,7 @@ def parameters(function: Any) -> dict[str, inspect.Parameter]:
 def test_the_public_names_are_these() -> None:
     assert sorted(flyteplugins.codegen.__all__) == [
         "AutoCoderAgent",
+        "Budget",
         "CodeGenEvalResult",
         "CodePlan",
         "CodeSolution",

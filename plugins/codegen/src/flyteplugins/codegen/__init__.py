@@ -1,10 +1,11 @@
 """From a request in plain language and sample data to tested Python that runs as a Flyte task."""
 
 from flyteplugins.codegen.auto_coder_agent import AutoCoderAgent
+from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.result import ResultVerbs
 from flyteplugins.codegen.core.types import CodeGenEvalResult, CodePlan, CodeSolution, ErrorDiagnosis
 
-__all__ = ["AutoCoderAgent", "CodeGenEvalResult", "CodePlan", "CodeSolution", "ErrorDiagnosis"]
+__all__ = ["AutoCoderAgent", "Budget", "CodeGenEvalResult", "CodePlan", "CodeSolution", "ErrorDiagnosis"]
 
 
 def _verbs() -> ResultVerbs:

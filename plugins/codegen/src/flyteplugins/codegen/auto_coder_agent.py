@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from flyte.io import File
 
+from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.settings import CACHE_MODES, RUNTIMES, SAMPLE_PRIVACY, Settings
@@ -53,8 +55,8 @@ class AutoCoderAgent(Settings):
         env_vars: The environment variables that the code sees; none is inherited.
         secrets: Secrets that the code sees as environment variables; outside a cluster each comes from the variable
             that it names.
-        cache: `auto` serves builds and runs that were done before; `override` does them again and keeps the new
-            outcome; `disable` neither reads nor writes.
+        cache: `auto` serves the answers, builds, runs and whole generations that are on record; `override` asks, builds
+            and runs again and records what comes of it; `disable` neither reads nor writes the record.
         agent_max_turns: Turns of an autonomous backend.
         block_network: Whether the code has no network.
         sandbox: Where the code runs: `bubblewrap`, `docker`, `process` (no isolation; only for code that you trust),
@@ -64,7 +66,13 @@ class AutoCoderAgent(Settings):
         max_calls: Model calls that a generation may make; no limit if None.
         max_tokens_total: Tokens, sent and received together, that a generation may use; no limit if None.
         max_seconds: Wall time in seconds that a generation may take; no limit if None.
+        budget: Limits on US dollars, tokens, seconds and model calls, `Budget(usd=2.0, calls=20)`; where a cap above
+            says less, that holds. A generation that reaches one ends with the best so far, and `error` says which.
         call_timeout: Deadline of one model call in seconds.
+        fallback_models: Models to ask, in this order, where `model` is not available or gives no usable answer: names
+            as for `model`, or mappings with `model` and any of `api_key`, `api_base` and `litellm_params`.
+        store: Where answers, runs and generations are recorded: the state folder of this machine if None, another
+            folder, or the address of an object store such as `s3://bucket/prefix`, which machines share.
         on_event: Is told what happens while a generation runs; see `flyteplugins.codegen.core.events`.
 
     Raises:
@@ -86,6 +94,16 @@ class AutoCoderAgent(Settings):
             value = getattr(self, setting)
             if value is not None and value <= 0:
                 raise InvalidRequestError(f"{setting} must be more than 0.")
+        if not isinstance(self.budget, (Budget, type(None))):
+            raise InvalidRequestError(f"budget must be a Budget, such as Budget(usd=2.0), not {self.budget!r}.")
+        if not isinstance(self.store, (str, Path, type(None))) or self.store == "":
+            raise InvalidRequestError("store must be a folder or the address of an object store.")
+        others = self.fallback_models or []
+        if not isinstance(others, (list, tuple)) or not all(isinstance(other, (str, dict)) for other in others):
+            raise InvalidRequestError(
+                "fallback_models must be a list of models, each a name or a dict, such as "
+                "['anthropic/claude-sonnet-4-5']."
+            )
 
     @TwoFaced
     async def generate(

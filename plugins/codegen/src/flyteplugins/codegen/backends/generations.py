@@ -22,13 +22,12 @@ from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.events import GenerationFinished
-from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.values import format_scalar
 from flyteplugins.codegen.models.provider import REPLAY_PREFIX, provider_for
 from flyteplugins.codegen.packages.spec import python_version
-from flyteplugins.codegen.record import LocalShelf, Record, key_of
+from flyteplugins.codegen.record import Record, key_of, open_record
 from flyteplugins.codegen.report.log import log_event
 
 logger = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ async def served_or(
     if settings.cache == "disable" or settings.model.startswith(REPLAY_PREFIX):
         return await generate(asked)
     troubles: list[str] = []
-    record = Record(LocalShelf(home() / "record"), troubles.append)
+    record = open_record(settings.store, troubles.append)
     key = key_of(await asyncio.to_thread(_decides, settings, asked, contract))
     if settings.cache == "auto" and (recorded := await _recorded(record, key, settings, asked)):
         _tell(settings, recorded)

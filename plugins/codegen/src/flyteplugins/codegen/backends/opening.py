@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flyteplugins.codegen.backends.asked import Asked
 from flyteplugins.codegen.backends.desk import Desk
@@ -30,12 +30,13 @@ from flyteplugins.codegen.data.profiling import profile
 from flyteplugins.codegen.data.samples import take_in
 from flyteplugins.codegen.models.account import Account
 from flyteplugins.codegen.models.answers import Answers
+from flyteplugins.codegen.models.identity import SECRET_PARAMETER
 from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.provider import provider_for
 from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.models.transcript import Transcript
 from flyteplugins.codegen.packages.spec import python_version
-from flyteplugins.codegen.record import LocalShelf, Record
+from flyteplugins.codegen.record import open_record
 from flyteplugins.codegen.report.in_flyte import FlyteReport
 from flyteplugins.codegen.report.log import log_event
 from flyteplugins.codegen.report.timeline import Timeline
@@ -85,9 +86,14 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
     emit(Note(0, isolation))
     emit(StepStarted(0, "profile"))
     request = await _take_in(asked, settings)
-    record = Record(LocalShelf(home() / "record"), warn)
+    record = open_record(settings.store, warn)
     executor = Executor(
-        runtime, cache=settings.cache, retries=settings.sandbox_retries, name=settings.name, secrets=secrets
+        runtime,
+        cache=settings.cache,
+        retries=settings.sandbox_retries,
+        name=settings.name,
+        secrets=secrets,
+        record=record,
     )
     return Desk(
         request=request,
@@ -100,6 +106,7 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
             emit,
             answers=Answers(record, settings.cache),
             hide=functools.partial(redact, values=_never_told(settings, secrets)),
+            warn=warn,
         ),
         workshop=Workshop(executor, python, tuple(settings.base_packages or ()), emit),
         isolation=isolation,
@@ -179,8 +186,17 @@ def _secrets_and_env(settings: Settings) -> tuple[dict[str, str], dict[str, str]
 
 def _never_told(settings: Settings, secrets: Mapping[str, str]) -> dict[str, str]:
     """What no model is told and no record holds, by name; a text that is too short for a credential is left alone."""
-    key = os.environ.get(settings.api_key or "", "")
-    named = {**secrets, **({settings.api_key: key} if settings.api_key else {})}
+    named = dict(secrets)
+    models: list[dict[str, Any]] = [
+        {"model": settings.model, "api_key": settings.api_key, "litellm_params": settings.litellm_params}
+    ]
+    models += [entry for entry in settings.fallback_models or () if isinstance(entry, dict)]
+    for model in models:
+        provider = str(model.get("model")).partition("/")[0].upper()
+        variables = [str(model.get("api_key") or ""), f"{provider}_API_KEY", "OPENAI_API_KEY"]
+        named |= {name: os.environ[name] for name in variables if name in os.environ}
+        params = model.get("litellm_params") or {}
+        named |= {name: str(value) for name, value in params.items() if SECRET_PARAMETER.search(name)}
     return {name: value for name, value in named.items() if len(value) >= _SHORTEST_CREDENTIAL}
 
 

@@ -44,11 +44,6 @@ class Account:
         limit = self.limits.seconds
         return None if limit is None else max(0.0, limit - self.seconds)
 
-    @property
-    def unpriced(self) -> bool:
-        """Whether there is a limit on money that can't hold, for the price of an answer is not known."""
-        return self.limits.usd is not None and self.usage.total.cost is None
-
     def advance(self, seconds: float) -> None:
         """Set the clock forward, never back: what the record serves was paid for so far into the generation.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,6 +23,8 @@ from flyteplugins.codegen.models.schema import schema_of
 from flyteplugins.codegen.models.step import A, Message, Step
 from flyteplugins.codegen.models.transcript import Entry, Transcript, history_of_answer, usage_of
 
+logger = logging.getLogger(__name__)
+
 
 class Model:
     """A model that gives typed answers, within a budget, with every word on record.
@@ -35,6 +38,7 @@ class Model:
         on_event: Told of each step that starts and each that is answered.
         answers: Serves what was answered before and records what is answered now; nothing is recorded if None.
         hide: Takes secrets out of a text; each message passes through it before it is sent.
+        warn: Told, in a sentence, of a limit on money that can't hold.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Model:
         *,
         answers: Answers | None = None,
         hide: Callable[[str], str] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.provider = provider
         self.account = account
@@ -53,6 +58,7 @@ class Model:
         self._on_event = on_event or (lambda event: None)
         self._answers = answers or Answers()
         self._hide = hide or (lambda text: text)
+        self._warn = warn or logger.warning
         self._asked: list[list[_Call]] = []
 
     @property
@@ -135,6 +141,11 @@ class Model:
         self.account.advance(answer.elapsed)
         self.account.spend(question.step, usage_of(answer.entry))
         await self.transcript.record(answer.entry)
+        if answer.entry.cost is None and self.account.limits.usd is not None:
+            self._warn(
+                f"The price of {answer.entry.model} is not known, so the limit of {self.account.limits.usd:g} US "
+                "dollars can't hold. Set one on tokens: Budget(tokens=...)."
+            )
         return answer
 
     async def _traced(self, question: Question, passed_over: int) -> Answer:
