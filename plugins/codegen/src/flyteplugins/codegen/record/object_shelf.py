@@ -163,12 +163,12 @@ def _settings(scheme: str) -> dict[str, Any]:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """What obstore raises, as OSError."""
+    """What obstore raises, as OSError with one line."""
     from obstore.exceptions import BaseError
 
     try:
         yield
-    except (BaseError, ValueError) as error:
+    except (BaseError, ValueError, OSError) as error:
         raise OSError(_told(error)) from error
 
 

@@ -240,14 +240,13 @@ class Record:
     def _tell_of(self, shelf: Shelf, can: str, error: OSError) -> None:
         if isinstance(error, RestingError):
             return  # what it rests from was told
-        goes_on = (
-            "The generation goes on with the record of this machine alone."
-            if shelf is self.remote
-            else "What is paid for from now on is kept in memory alone."
-            if can == "written"
-            else "What is in it counts as absent."
-        )
-        self._tell_once(f"{can} {shelf.where}", f"The record in {shelf.where} can't be {can}: {error}. {goes_on}")
+        if shelf is self.remote:
+            goes_on, about = "The generation goes on with the record of this machine alone.", shelf.where
+        elif can == "written":
+            goes_on, about = "What is paid for from now on is kept in memory alone.", f"writing {shelf.where}"
+        else:
+            goes_on, about = "What is in it counts as absent.", f"reading {shelf.where}"
+        self._tell_once(about, f"The record in {shelf.where} can't be {can}: {error}. {goes_on}")
 
     def _tell_of_locks(self, trouble: str) -> None:
         self._tell_once("locks", trouble)
