@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flyte.io import File
 
+from flyteplugins.codegen.core.scratch import scratch
 from flyteplugins.codegen.data.profile import Column, ColumnType, Profile
 from flyteplugins.codegen.data.schema import schema_code
 from flyteplugins.codegen.data.statistics import (
@@ -82,9 +82,9 @@ def _profile_table(basis: Profile, layout: Layout, max_rows: int) -> Profile:
         rows, types, hints = _declared_types(layout)
     wanted = _spread(rows, max_rows)
     examples: list[tuple[Any, ...]] = []
-    with tempfile.TemporaryDirectory(prefix="codegen-profile-") as folder:
+    with scratch() as folder:
         share = max(1 << 20, _SPOOL_BYTES // max(1, len(types)))
-        statistics = [_statistics_of(kind, Spool(Path(folder) / str(index), share)) for index, kind in enumerate(types)]
+        statistics = [_statistics_of(kind, Spool(folder / str(index), share)) for index, kind in enumerate(types)]
         start = 0
         for arrays in batches(layout):
             length = len(arrays[0]) if arrays else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from flyte._task import TaskTemplate  # nor for a task that is neither function 
 from flyte.models import NativeInterface
 
 from flyteplugins.codegen.core.errors import EnvironmentBuildError, InfrastructureError
+from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.core.sync import BoundTwoFaced
 
 T = TypeVar("T")
@@ -81,8 +83,7 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         Returns:
             What the body returned.
         """
-        # Flyte imports it when a run starts, and fails where another thread is in the middle of importing it.
-        await asyncio.to_thread(importlib.import_module, "pyarrow")
+        await asyncio.to_thread(_load_pyarrow)
         context = internal_ctx()
         if context.is_task_context() and (context.is_in_trace() or flyte.ctx().mode != "local"):
             # Tasks can't be called inside a trace; and a cluster looks a task up in an environment that was deployed,
@@ -102,7 +103,18 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         return self._value if self._executed else cached  # type: ignore[return-value]  # a hit implies `cached`
 
     async def _run_locally(self) -> None:
-        await flyte.with_runcontext(mode="local").run.aio(self, **self._inputs)
+        # Flyte would leave a folder of its own under the temporary directory for ever.
+        async with scratch_in() as folder:
+            await flyte.with_runcontext(mode="local", raw_data_path=str(folder)).run.aio(self, **self._inputs)
+
+
+_loading = threading.Lock()
+
+
+def _load_pyarrow() -> None:
+    # Flyte imports it lazily, by the first look at one of its names, and fails where another thread is in the middle.
+    with _loading:
+        getattr(importlib.import_module("pyarrow"), "Table", None)
 
 
 def may_pass(error: Exception) -> bool:
