@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from flyteplugins.codegen.cli.demo.request import LOOKALIKE, NamedRequest
@@ -51,3 +52,26 @@ TYPED_ORDERS = NamedRequest(
 )
 
 REQUESTS = {request.name: request for request in (SALES, SENSORS, LOOKALIKE, ORDERS, TYPED_ORDERS)}
+
+
+@dataclass(frozen=True)
+class NamedFollowUp:
+    """A follow-up request.
+
+    Attributes:
+        name: Name of its recording.
+        prompt: What is asked for.
+        after: Name of the recorded request or follow-up that it comes after.
+    """
+
+    name: str
+    prompt: str
+    after: str
+
+
+PER_COUNTRY = NamedFollowUp(
+    name="lookalike-holdout-per-country", prompt="also add a holdout group per country", after=LOOKALIKE.name
+)
+EU_ONLY = NamedFollowUp(name="lookalike-eu-only", prompt="EU segment only", after=PER_COUNTRY.name)
+
+FOLLOW_UPS = {follow_up.name: follow_up for follow_up in (PER_COUNTRY, EU_ONLY)}
