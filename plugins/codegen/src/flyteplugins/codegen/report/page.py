@@ -24,6 +24,9 @@ SCALE: Final = 1000
 _NARROWEST: Final = 4
 """Units of the shortest step that can still be seen."""
 
+_WRONG: Final = ("failed", "did not finish")
+"""How the details of steps begin that ended with something wrong; see the timeline."""
+
 COLUMNS_SHOWN: Final = 60
 
 _FAILED_AT: Final = {
@@ -45,12 +48,14 @@ class Step:
         left: Where its bar begins, of `SCALE` units.
         width: How wide its bar is.
         seconds: How long it took.
+        failed: Whether it ended with something wrong.
     """
 
     span: Span
     left: float
     width: float
     seconds: float
+    failed: bool
 
 
 @dataclass(frozen=True)
@@ -153,11 +158,13 @@ class Column:
         picture: The column.
         bars: Its bars, the highest one 100 high.
         others: Rows whose value is none of the most frequent ones.
+        without: Why there are no bars; empty where there are.
     """
 
     picture: ColumnPicture
     bars: list[BarShape]
     others: int
+    without: str
 
 
 @dataclass(frozen=True)
@@ -303,7 +310,7 @@ def _passed(checks: Iterable[Check]) -> int:
 
 def _step(span: Span, end: float) -> Step:
     width = max(_NARROWEST, SCALE * (span.end - span.start) / end)
-    return Step(span, min(SCALE * span.start / end, SCALE - width), width, span.end - span.start)
+    return Step(span, min(SCALE * span.start / end, SCALE - width), width, span.end - span.start, span.detail.startswith(_WRONG))
 
 
 def _ticks(end: float) -> list[float]:
@@ -327,5 +334,14 @@ def _docstrings(source: str) -> Iterator[tuple[str, str]]:
 def _column(picture: ColumnPicture, rows: int) -> Column:
     highest = max((bar.rows for bar in picture.bars), default=0) or 1
     bars = [BarShape(bar.label, bar.rows, 100 * bar.rows / highest) for bar in picture.bars]
-    shown = sum(bar.rows for bar in picture.bars)
-    return Column(picture, bars, max(0, rows - picture.nulls - shown) if bars else 0)
+    if not bars:
+        return Column(picture, [], 0, _without_bars(picture, rows))
+    return Column(picture, bars, max(0, rows - picture.nulls - sum(bar.rows for bar in bars)), "")
+
+
+def _without_bars(picture: ColumnPicture, rows: int) -> str:
+    if picture.dtype == "null" or rows == picture.nulls:
+        return "no values"
+    if picture.dtype in {"binary", "nested"}:
+        return "values are not shown"
+    return "each value once" if picture.distinct == rows - picture.nulls else "too many different values"
