@@ -91,11 +91,22 @@ def _read(path: Path) -> dict[str, deque[Completion]]:
             "saved generation has it in transcript.jsonl."
         ) from None
     queues: dict[str, deque[Completion]] = {}
+    if len(lines) > 1 and not _is_json(lines[-1]):
+        # Whoever wrote it was killed in the middle of the line: every whole one ends with a line end.
+        lines.pop()
     for number, line in enumerate(lines, start=1):
         if line.strip() and (parsed := _parse(path, number, line)):
             step, completion = parsed
             queues.setdefault(step, deque()).append(completion)
     return queues
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse(path: Path, number: int, line: str) -> tuple[str, Completion] | None:
