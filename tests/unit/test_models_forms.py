@@ -433,6 +433,8 @@ async def test_a_text_without_end_is_given_up(endpoint: Endpoint) -> None:
         json.dumps({"code": SCRIPT, "packages": ["pandas"]}).replace('["pandas"]', '["pandas",\n],'),
         json.dumps({"answer": {"code": SCRIPT, "packages": ["pandas"]}}),
         f'{FENCE}json\n{{"code": "see below", "packages": ["pandas"]}}\n{FENCE}\n{FENCE}python\n{SCRIPT}{FENCE}',
+        f"{{'code': {SCRIPT!r}, 'packages': ['pandas']}}",
+        f'{FENCE}python\n{{"code": r"""{SCRIPT}""", "packages": ["pandas"]}}\n{FENCE}',
         json.dumps({"code": SCRIPT, "packages": ["pandas"]}) + f"\nUse it so:\n{FENCE}python\ntotal()\n{FENCE}",
     ],
     ids=[
@@ -446,6 +448,8 @@ async def test_a_text_without_end_is_given_up(endpoint: Endpoint) -> None:
         "trailing commas",
         "wrapped",
         "code elsewhere",
+        "Python's quotes",
+        "three quotes in a block",
         "example of use",
     ],
 )
@@ -479,6 +483,11 @@ async def test_several_fields_of_code_take_the_blocks_in_their_order(endpoint: E
     ]
     said = endpoint.requests[1].messages[-1]["content"]
     assert "There must be 2 fenced blocks of Python, one for code of each of tests" in said
+
+
+async def test_a_list_of_lines_stands_for_a_text(endpoint: Endpoint) -> None:
+    endpoint.say({"description": ["Reads.", "Adds up."], "packages": ["pandas"]})
+    assert (await model_at(endpoint.url).ask(PLAN, HELLO)).description == "Reads.\nAdds up."
 
 
 async def test_an_object_with_none_of_the_fields_is_no_answer(endpoint: Endpoint) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -10,7 +12,7 @@ from pydantic import ValidationError
 
 from flyteplugins.codegen.models.fenced import Block, fenced_blocks, parses, without_thinking
 from flyteplugins.codegen.models.json_text import Found, json_objects, mended, why_no_object
-from flyteplugins.codegen.models.schema import EACH, Path, code_paths, schema_of, unpaired
+from flyteplugins.codegen.models.schema import EACH, Path, code_paths, fitted, schema_of
 from flyteplugins.codegen.models.step import A
 
 
@@ -72,15 +74,28 @@ def _candidates(body: str, schema: dict[str, Any]) -> Iterator[dict[str, Any] | 
     blocks = _blocks_of_code(body, found) if paths else []
     beside = [one for one in found if not any(block.start < one.start and one.end <= block.end for block in blocks)]
     objects = _of_the_type(beside, schema)
-    lenient = mended(_without(body, blocks))
-    if not objects and lenient != body:
-        objects = _of_the_type(json_objects(lenient), schema)
+    if not objects:
+        objects = _of_the_type(json_objects(mended(_without(body, blocks))), schema)
+    literals = _of_the_type(_literals(body), schema)
+    if any(fields_of_code(value, schema) for value in literals) or not objects:
+        objects, blocks = (literals, []) if literals else (objects, blocks)
     for value in objects:
         yield from _with_and_without_blocks(value, schema, paths, blocks)
     if not objects and blocks:
         yield from _with_blocks({}, paths, blocks)
     if not objects and beside:
         yield f"The JSON object has none of the fields that were asked for: {', '.join(schema.get('properties', {}))}."
+
+
+def _literals(body: str) -> list[Found]:
+    """The Python dicts in the place of JSON: with quotes of other kinds, or code between three of them."""
+    found = []
+    for text in (body, *(block.text for block in fenced_blocks(body))):
+        with contextlib.suppress(SyntaxError, ValueError, MemoryError, RecursionError):
+            value = ast.literal_eval(text.strip()) if text.strip().startswith("{") else None
+            if isinstance(value, dict):
+                found.append(Found(value, 0, len(text)))
+    return found
 
 
 def _blocks_of_code(body: str, objects: Sequence[Found]) -> list[Block]:
@@ -110,10 +125,10 @@ def _of_the_type(objects: Iterable[Found], schema: dict[str, Any]) -> list[dict[
     found = []
     for value in (one.value for one in sorted(objects, key=lambda one: one.end - one.start, reverse=True)):
         if fields & set(value) or not fields:
-            found.append(unpaired(value, schema))
+            found.append(fitted(value, schema))
         else:
             inner = [item for item in value.values() if isinstance(item, dict) and fields & set(item)]
-            found += [unpaired(item, schema) for item in inner]
+            found += [fitted(item, schema) for item in inner]
     return found
 
 

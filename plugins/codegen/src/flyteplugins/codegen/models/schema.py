@@ -34,7 +34,7 @@ def strict_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema in the form that strict structured output takes.
 
     Every object is closed and all its properties are required. Strict output has no objects with free keys: such a
-    mapping becomes a list of `{"name": ..., "value": ...}`, which `unpaired` turns back.
+    mapping becomes a list of `{"name": ..., "value": ...}`, which `fitted` turns back.
 
     Args:
         schema: A JSON schema made by pydantic.
@@ -46,8 +46,10 @@ def strict_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return strict
 
 
-def unpaired(value: Any, schema: dict[str, Any]) -> Any:
-    """Turn lists of name and value back into the mappings that the type has.
+def fitted(value: Any, schema: dict[str, Any]) -> Any:
+    """Turn what a model answered into what the type has, where there is no doubt about what is meant.
+
+    Lists of name and value become the mappings that they stand for, and a list of lines the text that they make.
 
     Args:
         value: What a model answered.
@@ -56,7 +58,7 @@ def unpaired(value: Any, schema: dict[str, Any]) -> Any:
     Returns:
         The value, as the type takes it.
     """
-    return _unpaired(value, schema, schema.get("$defs", {}))
+    return _fitted(value, schema, schema.get("$defs", {}))
 
 
 def code_paths(schema: dict[str, Any]) -> list[Path]:
@@ -125,20 +127,22 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
     return resolved
 
 
-def _unpaired(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
+def _fitted(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
     schema = _resolved(schema, definitions)
     for choice in schema.get("anyOf", []):
-        changed = _unpaired(value, choice, definitions)
+        changed = _fitted(value, choice, definitions)
         if changed != value:
             return changed
     if isinstance(value, dict):
         properties = schema.get("properties", {})
-        return {name: _unpaired(item, properties.get(name, {}), definitions) for name, item in value.items()}
+        return {name: _fitted(item, properties.get(name, {}), definitions) for name, item in value.items()}
     if isinstance(value, list):
         if _is_mapping(schema) and all(isinstance(item, dict) and set(item) == {"name", "value"} for item in value):
             inner = schema["additionalProperties"]
-            return {str(item["name"]): _unpaired(item["value"], inner, definitions) for item in value}
-        return [_unpaired(item, schema.get("items", {}), definitions) for item in value]
+            return {str(item["name"]): _fitted(item["value"], inner, definitions) for item in value}
+        if schema.get("type") == "string" and value and all(isinstance(item, str) for item in value):
+            return "\n".join(value)
+        return [_fitted(item, schema.get("items", {}), definitions) for item in value]
     return value
 
 
