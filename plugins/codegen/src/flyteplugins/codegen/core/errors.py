@@ -24,6 +24,7 @@
         ├── ModelRefusedError        the endpoint refused: key, model name or address (not retried)
         │   └── ContextTooLongError  the request is longer than the model's context
         ├── SandboxFailedError       (RuntimeError)
+        ├── StorageFailedError       (RuntimeError) this machine can't store what is needed: a full disk
         └── EnvironmentBuildError    (RuntimeError) the environment can't be resolved or built
 
 Each message says what was wrong, where, and what to do.
@@ -139,6 +140,10 @@ class ContextTooLongError(ModelRefusedError):
 
 class SandboxFailedError(InfrastructureError, RuntimeError):
     """The sandbox itself failed, not the program in it."""
+
+
+class StorageFailedError(InfrastructureError, RuntimeError):
+    """This machine can't store what the work needs: the disk is full, a quota is reached, or nothing can be written."""
 
 
 class EnvironmentBuildError(InfrastructureError, RuntimeError):

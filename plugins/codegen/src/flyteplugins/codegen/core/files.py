@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from flyteplugins.codegen.core.errors import StorageFailedError
 from flyteplugins.codegen.core.scratch import scratch
 
 logger = logging.getLogger(__name__)
@@ -17,6 +19,7 @@ logger = logging.getLogger(__name__)
 WRITING: Final = ".writing"
 """Where files lie until they are whole, in the folder that they belong to."""
 
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _SHORTEST_WAIT: Final = 0.005
 _LONGEST_WAIT: Final = 0.2
 
@@ -56,6 +59,27 @@ async def file_lock(path: Path, on_trouble: Callable[[str], None] | None = None)
         yield
     finally:
         _unlock(path, descriptor)
+
+
+@contextmanager
+def storing(place: Path) -> Iterator[None]:
+    """Make the machine's fault of it where nothing can be stored in the block.
+
+    Args:
+        place: What the error names.
+
+    Raises:
+        StorageFailedError: The disk is full, a quota is reached, or the file system can only be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise StorageFailedError(
+            f"Nothing can be stored in {place}: {error.strerror}. Make room, with `codegen cache prune` for one, or "
+            "name another folder in FLYTEPLUGINS_CODEGEN_HOME."
+        ) from error
 
 
 def sweep_locks(folder: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from flyte.io import File
 
+from flyteplugins.codegen.core.files import storing
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.scratch import scratch
 
@@ -48,11 +49,14 @@ def pin(source: Path, name: str | None = None, *, into: Path | None = None, move
 
     Returns:
         The file in the store, with its hex SHA-256 as hash.
+
+    Raises:
+        StorageFailedError: There is no room for it.
     """
     name, root = name or source.name, into or store()
     if not move and (standing := _standing(root / sha256(source) / name, source.stat().st_size)):
         return standing
-    with scratch(root / INCOMING) as folder:
+    with storing(root), scratch(root / INCOMING) as folder:
         copy = folder / "content"
         _take(source, copy, move=move)
         # Of the copy: a source that somebody writes to meanwhile can't end up under a wrong hash.
@@ -69,12 +73,15 @@ def pin_text(text: str, name: str) -> File:
 
     Returns:
         The file in the store, with its hex SHA-256 as hash.
+
+    Raises:
+        StorageFailedError: There is no room for it.
     """
     content = text.encode()
     digest = hashlib.sha256(content).hexdigest()
     if standing := _standing(store() / digest / name, len(content)):
         return standing
-    with scratch(store() / INCOMING) as folder:
+    with storing(store()), scratch(store() / INCOMING) as folder:
         copy = folder / "content"
         copy.write_bytes(content)
         return _placed(copy, store() / digest / name)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from flyte.io import File
 
 from flyteplugins.codegen.core import pinned
+from flyteplugins.codegen.core.errors import StorageFailedError
 from flyteplugins.codegen.core.files import file_lock
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.scratch import scratch_in
@@ -179,18 +180,13 @@ class Record:
             return file
         if self._files is None:
             return None
-        async with scratch_in(pinned.store() / pinned.INCOMING) as folder:
-            target = folder / "content"
-            try:
-                if not await self._files.give_file(f"{FILES}/{digest}", target, size):
-                    return None
-            except OSError as error:
-                self._tell_of(self._files, "read", error)
-                return None
-            if await asyncio.to_thread(pinned.sha256, target) != digest:
-                self.tell(f"The file {FILES}/{digest} in {self._files.where} is corrupt and counts as absent.")
-                return None
-            return await asyncio.to_thread(pinned.pin, target, name, move=True)
+        try:
+            return await self._bring(self._files, digest, name, size)
+        except OSError as error:
+            self._tell_of(self._files, "read", error)
+        except StorageFailedError as error:
+            self.tell(str(error))
+        return None
 
     def tell(self, trouble: str) -> None:
         """Tell of trouble with the record; the same is told once.
@@ -202,6 +198,16 @@ class Record:
 
     def _shelves(self) -> list[Shelf]:
         return [self.shelf, self.remote] if self.remote else [self.shelf]
+
+    async def _bring(self, files: Shelf, digest: str, name: str, size: int) -> File | None:
+        async with scratch_in(pinned.store() / pinned.INCOMING) as folder:
+            target = folder / "content"
+            if not await files.give_file(f"{FILES}/{digest}", target, size):
+                return None
+            if await asyncio.to_thread(pinned.sha256, target) != digest:
+                self.tell(f"The file {FILES}/{digest} in {files.where} is corrupt and counts as absent.")
+                return None
+            return await asyncio.to_thread(pinned.pin, target, name, move=True)
 
     async def _contents(self, shelf: Shelf, kind: str, key: str) -> dict[str, bytes]:
         try:

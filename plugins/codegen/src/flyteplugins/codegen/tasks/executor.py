@@ -18,6 +18,7 @@ from flyte.io import File
 from flyteplugins.codegen.core.contract import INPUT_ROOT
 from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
 from flyteplugins.codegen.core.errors import JobError, OutputTooLargeError
+from flyteplugins.codegen.core.files import storing
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.pinned import is_pinned, pin, pin_text
 from flyteplugins.codegen.core.scratch import scratch_in
@@ -167,7 +168,7 @@ class Executor:
 
         Raises:
             JobError: It went over a limit, or was killed.
-            InfrastructureError: The sandbox failed, after the retries.
+            InfrastructureError: The sandbox failed, after the retries, or the disk is full.
         """
         work = dataclasses.replace(work, secrets={**self._secrets, **work.secrets})
         files = await asyncio.to_thread(_pin_all, work.files)
@@ -230,8 +231,10 @@ class Executor:
 
 
 async def _run(runtime: Runtime, work: Work, files: Mapping[str, File]) -> Execution:
-    async with scratch_in(home() / "running") as folder:
-        return await _run_in(folder, runtime, work, files)
+    place = home() / "running"
+    with storing(place):
+        async with scratch_in(place) as folder:
+            return await _run_in(folder, runtime, work, files)
 
 
 async def _run_in(folder: Path, runtime: Runtime, work: Work, files: Mapping[str, File]) -> Execution:
