@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flyteplugins.codegen.models.fenced import Block, fenced_blocks, parses, without_thinking
+from flyteplugins.codegen.models.fenced import Block, fenced_blocks, parsed, parses, without_thinking
 from flyteplugins.codegen.models.json_text import Found, json_objects, mended, why_no_object
 from flyteplugins.codegen.models.schema import EACH, Path, code_paths, fitted, schema_of
 from flyteplugins.codegen.models.step import A
@@ -76,7 +76,7 @@ def _candidates(body: str, schema: dict[str, Any]) -> Iterator[dict[str, Any] | 
     objects = _of_the_type(beside, schema)
     if not objects:
         objects = _of_the_type(json_objects(mended(_without(body, blocks))), schema)
-    literals = _of_the_type(_literals(body), schema)
+    literals = _of_the_type(_literals(body, found), schema)
     if any(fields_of_code(value, schema) for value in literals) or not objects:
         objects, blocks = (literals, []) if literals else (objects, blocks)
     for value in objects:
@@ -87,13 +87,14 @@ def _candidates(body: str, schema: dict[str, Any]) -> Iterator[dict[str, Any] | 
         yield f"The JSON object has none of the fields that were asked for: {', '.join(schema.get('properties', {}))}."
 
 
-def _literals(body: str) -> list[Found]:
+def _literals(body: str, objects: Sequence[Found]) -> list[Found]:
     """The Python dicts in the place of JSON: with quotes of other kinds, or code between three of them."""
     found = []
     for text in (body, *(block.text for block in fenced_blocks(body))):
-        with contextlib.suppress(SyntaxError, ValueError, MemoryError, RecursionError):
-            value = ast.literal_eval(text.strip()) if text.strip().startswith("{") else None
-            if isinstance(value, dict):
+        tree = parsed(text.strip()) if text.lstrip().startswith("{") else None
+        with contextlib.suppress(ValueError, TypeError, RecursionError, MemoryError):
+            value = ast.literal_eval(tree.body[0].value) if tree and isinstance(tree.body[0], ast.Expr) else None
+            if isinstance(value, dict) and not any(one.value == value for one in objects):
                 found.append(Found(value, 0, len(text)))
     return found
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,8 +93,12 @@ def _block(text: str, opening: re.Match[str]) -> Block:
 
 def parses(code: str) -> bool:
     """Whether a text is Python."""
-    try:
-        ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    return parsed(code) is not None
+
+
+def parsed(code: str) -> ast.Module | None:
+    """The syntax tree of a text, None where it is no Python; a doubtful escape in it is not told to the user."""
+    with warnings.catch_warnings(), contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        warnings.simplefilter("ignore")
+        return ast.parse(code)
+    return None
