@@ -66,6 +66,15 @@ async def failing(address: str, sales: File) -> bool:
         return False
 
 
+@env.task(report=True)
+async def revising(address: str, sales: File) -> bool:
+    agent = AutoCoderAgent(name="total", model="openai/scripted", api_base=address)
+    result = await agent.generate.aio(
+        prompt="Add up the <amounts>.", samples={"sales": sales}, outputs={"total": float, "rows": int}
+    )
+    return (await result.revise.aio(code=CODE.replace("sales: no rows", "sales: nothing there"))).success
+
+
 @env.task
 async def silent(address: str, sales: File) -> bool:
     return await generate(address, sales)
@@ -83,8 +92,9 @@ def name() -> Iterator[str]:
     """Of a run, which says where Flyte keeps what belongs to it."""
     name = f"report-{uuid.uuid4().hex[:12]}"
     yield name
-    shutil.rmtree(METADATA / name, ignore_errors=True)
-    shutil.rmtree(METADATA.with_name("raw_data") / name, ignore_errors=True)
+    for kind in ("metadata", "raw_data"):
+        for folder in METADATA.with_name(kind).glob(f"{name}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def reports(name: str) -> list[str]:
@@ -132,6 +142,26 @@ def test_it_grows_while_the_generation_goes_on(name: str, endpoint: Endpoint, sa
     assert "Running" in page
     assert "Add up the &lt;amounts&gt;." in page
     assert "Running" not in reports(name)[0]
+
+
+def test_what_the_record_serves_is_shown_as_well(name: str, endpoint: Endpoint, sales: File) -> None:
+    endpoint.respond = answer
+    assert run(silent, name, endpoint, sales)
+    asked = len(endpoint.requests)
+    assert run(reporting, f"{name}-again", endpoint, sales)
+    assert len(endpoint.requests) == asked
+    (page,) = reports(f"{name}-again")
+    assert "Passed" in page
+    assert "codegen-timeline" in page
+
+
+def test_a_revision_takes_the_place_of_what_it_began_with(name: str, endpoint: Endpoint, sales: File) -> None:
+    endpoint.respond = answer
+    assert run(revising, name, endpoint, sales)
+    (page,) = reports(name)
+    assert page.count("<article") == 1
+    assert "Revision 1, by a person" in page
+    assert "sales: nothing there" in page
 
 
 def test_what_ends_with_an_error_is_shown_with_it(name: str, endpoint: Endpoint, sales: File) -> None:

@@ -28,6 +28,7 @@ from flyteplugins.codegen.core.values import format_scalar
 from flyteplugins.codegen.models.provider import REPLAY_PREFIX, provider_for
 from flyteplugins.codegen.packages.spec import python_version
 from flyteplugins.codegen.record import Record, key_of, open_record
+from flyteplugins.codegen.report.in_flyte import FlyteReport
 from flyteplugins.codegen.report.log import log_event
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ async def served_or(
     key = key_of(await asyncio.to_thread(_decides, settings, asked, contract))
     if settings.cache == "auto" and (recorded := await _recorded(record, key, settings, asked)):
         _tell(settings, recorded)
+        await FlyteReport(settings.name, asked.prompt).finish(recorded)
         return recorded
     result = await generate(asked)
     if result.success:
