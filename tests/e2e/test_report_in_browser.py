@@ -12,11 +12,12 @@ from browser import NAMES, Browser, browser_path
 from reports import SECTIONS, full_result, hostile_result
 
 from flyteplugins.codegen import CodeGenEvalResult
-from flyteplugins.codegen.report.html import document
+from flyteplugins.codegen.report.html import document, fragment, stylesheet
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason=f"no browser: none of {', '.join(NAMES)} is on PATH")
 
 PHONE, DESKTOP = 360, 1100
+LIGHT, DARK = "rgb(246, 246, 244)", "rgb(19, 21, 23)"
 
 # Of all text that is shown, the lowest contrast between its colour and the ground that it stands on (WCAG 2).
 CONTRAST = """
@@ -106,7 +107,16 @@ def test_a_dark_room_gets_a_dark_page(browser: Browser, tmp_path: Path) -> None:
     browser.open(page(tmp_path, full_result()), scheme="light")
     light = browser.evaluate(ground)
     browser.open(page(tmp_path, full_result()), scheme="dark")
-    assert (light, browser.evaluate(ground)) == ("rgb(246, 246, 244)", "rgb(19, 21, 23)")
+    assert (light, browser.evaluate(ground)) == (LIGHT, DARK)
+
+
+def test_in_the_light_page_of_another_it_is_light(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "other.html"
+    path.write_text(f"<!doctype html><style>{stylesheet()}</style>{fragment(full_result(), light=True)}")
+    browser.open(path, scheme="dark")
+    assert browser.evaluate("getComputedStyle(document.querySelector('article')).backgroundColor") == LIGHT
+    contrast, text = browser.evaluate(CONTRAST)
+    assert contrast >= 4.5, text
 
 
 def test_those_who_do_not_see_it_are_told_the_same(browser: Browser, tmp_path: Path) -> None:

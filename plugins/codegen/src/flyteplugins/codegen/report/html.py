@@ -41,12 +41,13 @@ def document(result: CodeGenEvalResult) -> str:
     )
 
 
-def fragment(result: CodeGenEvalResult, *, running: bool = False) -> str:
+def fragment(result: CodeGenEvalResult, *, running: bool = False, light: bool = False) -> str:
     """The report without the head of a document, to stand within another page; the style sheet is not in it.
 
     Args:
         result: What there is so far.
         running: Whether the generation still goes on.
+        light: Whether the page around it is light for everybody; else it is as the reader's system is set.
 
     Returns:
         HTML.
@@ -54,6 +55,7 @@ def fragment(result: CodeGenEvalResult, *, running: bool = False) -> str:
     tests = page.tests_of(result)
     return _template("report").render(
         result=result,
+        light=light,
         receipt=result.receipt,
         outcome=page.outcome_of(result, running),
         headline=page.headline_of(result, running),

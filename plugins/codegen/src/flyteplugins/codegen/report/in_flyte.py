@@ -176,4 +176,4 @@ async def _write(result: CodeGenEvalResult, *, running: bool) -> None:
 def _page(result: CodeGenEvalResult, running: bool) -> str:
     from flyteplugins.codegen.report import html
 
-    return f"<style>{html.stylesheet()}</style>\n{html.fragment(result, running=running)}"
+    return f"<style>{html.stylesheet()}</style>\n{html.fragment(result, running=running, light=True)}"

@@ -83,7 +83,8 @@ class View:
             now = time.monotonic()
             progress = self._progress
             # The checks of an attempt follow each other and say only what came of them.
-            idle = Row(progress.attempt, "checks", progress.latest or self._started, running=True)
+            waits = "checks" if progress.attempt else "starts"
+            idle = Row(progress.attempt, waits, progress.latest or self._started, running=True)
             rows = [self._line(row, now) for row in progress.running or [idle]]
             total = Text(self._total(now), style="dim")
         for line in (*rows, total):
@@ -122,6 +123,8 @@ class View:
         first, *rest = line.wrap(self._console, self._console.width)
         if not rest:
             return line
+        for part in rest:
+            part.rstrip()
         remaining = Text(" ").join(rest)
         below = remaining.wrap(self._console, max(_INDENT, self._console.width - len(indent)))
         return Text("\n").join([first, *(Text(indent).append_text(part) for part in below)])

@@ -310,7 +310,9 @@ def _passed(checks: Iterable[Check]) -> int:
 
 def _step(span: Span, end: float) -> Step:
     width = max(_NARROWEST, SCALE * (span.end - span.start) / end)
-    return Step(span, min(SCALE * span.start / end, SCALE - width), width, span.end - span.start, span.detail.startswith(_WRONG))
+    return Step(
+        span, min(SCALE * span.start / end, SCALE - width), width, span.end - span.start, span.detail.startswith(_WRONG)
+    )
 
 
 def _ticks(end: float) -> list[float]:

@@ -101,7 +101,10 @@ class Progress:
             packages = ", ".join(event.packages) or "no packages"
             return [replace(self._finish(event, "environment", now), seconds=event.seconds, detail=packages)]
         if isinstance(event, CheckFinished):
-            return [replace(self._finish(event, event.stage, now), passed=event.passed, detail=event.detail)]
+            row = self._finish(event, event.stage, now)
+            return [
+                replace(row, seconds=event.seconds or row.seconds, passed=event.passed, detail=event.detail),
+            ]
         if isinstance(event, AttemptFinished):
             return [*self.end(now), self._judged(event, now)]
         if isinstance(event, GenerationFinished):
