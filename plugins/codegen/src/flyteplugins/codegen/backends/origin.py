@@ -62,12 +62,13 @@ def origin_of(settings: Settings, request: Request, evaluation: Evaluation) -> O
     )
 
 
-def settings_of(result: CodeGenEvalResult, agent: Settings | None = None) -> Settings:
+def settings_of(result: CodeGenEvalResult, agent: Settings | None = None, *, asks: bool = True) -> Settings:
     """The settings for a revision of a result.
 
     Args:
         result: What is revised.
         agent: The agent to work with; None for that of the generation.
+        asks: Whether a model will be asked, so that it has to be known which.
 
     Returns:
         The settings.
@@ -81,7 +82,7 @@ def settings_of(result: CodeGenEvalResult, agent: Settings | None = None) -> Set
         return agent
     known = {field.name for field in dataclasses.fields(Settings) if field.init}
     given = {name: value for name, value in result.origin.agent.items() if name in known}
-    if "model" not in given:
+    if asks and "model" not in given:
         raise InvalidRequestError(
             "This result does not say which agent generated it: it has no `origin`, as one that an earlier version "
             "saved. Name the agent: result.revise(..., agent=AutoCoderAgent(model=...)), or `codegen revise --model`."
@@ -91,6 +92,8 @@ def settings_of(result: CodeGenEvalResult, agent: Settings | None = None) -> Set
     if image := given.get("image_config"):
         python = image.get("python_version")
         given["image_config"] = ImageConfig(**{**image, "python_version": tuple(python) if python else None})
+    # Where a person added tests to a generation that skipped them, they are run from then on.
+    given["skip_tests"] = result.tests is None
     return dataclasses.replace(Settings(**given), **_of_runs(result.defaults))
 
 
@@ -101,7 +104,11 @@ def _of_runs(defaults: RunDefaults) -> dict[str, Any]:
         flyte.Secret(key=secret.key, group=secret.group, as_env_var=secret.as_env_var) for secret in defaults.secrets
     ]
     return {
+        "name": defaults.name,
         "sandbox": defaults.sandbox,
+        "block_network": defaults.block_network,
+        "sandbox_retries": defaults.retries,
+        "timeout": defaults.timeout,
         "resources": flyte.Resources(**amounts) if any(amounts.values()) else None,
         "env_vars": dict(defaults.env_vars) or None,
         "secrets": secrets or None,

@@ -13,13 +13,13 @@ from flyteplugins.codegen.backends.asked import Asked
 from flyteplugins.codegen.backends.desk import UNUSABLE, Desk
 from flyteplugins.codegen.backends.draft import Draft
 from flyteplugins.codegen.backends.opening import open_desk
-from flyteplugins.codegen.backends.origin import WITHHELD, settings_of
+from flyteplugins.codegen.backends.origin import WITHHELD, origin_of, settings_of
 from flyteplugins.codegen.backends.outcome import result_of
 from flyteplugins.codegen.backends.pipeline import carry_out
 from flyteplugins.codegen.backends.revised_tests import compared, revised, revised_tests_step, sources
 from flyteplugins.codegen.core.errors import InvalidRequestError, ModelError
 from flyteplugins.codegen.core.history import Revision
-from flyteplugins.codegen.core.result import CodeGenEvalResult, RevisionOptions
+from flyteplugins.codegen.core.result import CodeGenEvalResult, Origin, RevisionOptions
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.core.values import parse_scalar
 from flyteplugins.codegen.data.constraints import ParsedConstraints
@@ -48,17 +48,20 @@ async def revise(result: CodeGenEvalResult, wanted: RevisionOptions) -> CodeGenE
         raise InvalidRequestError("This result has no code that could be revised. Generate it anew.")
     if wanted.prompt is not None and (not isinstance(wanted.prompt, str) or not wanted.prompt.strip()):
         raise InvalidRequestError("The follow-up request is empty. Say in plain language what is to be different.")
-    settings = settings_of(result, wanted.agent)
+    settings = settings_of(result, wanted.agent, asks=wanted.prompt is not None)
     if wanted.tests is not None:
         settings = dataclasses.replace(settings, skip_tests=False)
     reasons: dict[str, str] = {}
     async with leftovers_cleared():
         desk = await open_desk(settings, _asked(result, wanted), asks=wanted.prompt is not None)
         try:
-            after = await in_run(lambda: _revised(desk, result, wanted, reasons))
+            async with desk.page:
+                after = await in_run(lambda: _revised(desk, result, wanted, reasons))
+                after = _with_history(result, after, wanted, reasons)
+                await desk.page.finish(after)
         finally:
             await desk.workshop.close()
-    return _with_history(result, after, wanted, reasons)
+    return after
 
 
 async def _revised(
@@ -69,9 +72,9 @@ async def _revised(
     if wanted.prompt is None:
         turn = await desk.in_time(desk.judge(_by_person(result, before, wanted), 1))
         desk.report(turn, None)
-        return result_of(desk, [turn], None)
+        return _with_environment(result_of(desk, [turn], None), result, turn.draft)
     follow_up = wanted.prompt
-    desk.warnings += _left_out(result, wanted)
+    desk.warnings += _left_out(result.origin, origin_of(desk.settings, desk.request, desk.messages.evaluation))
     return await carry_out(desk, lambda: _by_model(desk, before, follow_up, reasons))
 
 
@@ -92,6 +95,17 @@ def _by_person(result: CodeGenEvalResult, before: Draft, wanted: RevisionOptions
     solution = before.solution.model_copy(update={"code": without_metadata(code), "packages": tuple(packages)})
     tests = wanted.tests if wanted.tests is not None else before.tests
     return dataclasses.replace(before, solution=solution, tests=tests, added_packages=(*others, *added))
+
+
+def _with_environment(after: CodeGenEvalResult, before: CodeGenEvalResult, draft: Draft) -> CodeGenEvalResult:
+    """The result; where none was built, with the environment of before and what the person wants in it."""
+    if after.lock is not None:
+        return after
+    added = {requirement_name(line): line for line in draft.added_packages}
+    packages = [line for line in before.detected_packages if requirement_name(line) not in added]
+    return after.model_copy(
+        update={"lock": before.lock, "image": before.image, "detected_packages": sorted([*packages, *added.values()])}
+    )
 
 
 async def _plan(desk: Desk, before: Draft, follow_up: str) -> CodePlan:
@@ -181,12 +195,16 @@ async def _draft_of(desk: Desk, result: CodeGenEvalResult) -> Draft:
     )
 
 
-def _left_out(result: CodeGenEvalResult, wanted: RevisionOptions) -> list[str]:
-    names = result.origin.agent.get(WITHHELD) if wanted.agent is None else None
-    if not names:
+def _left_out(before: Origin, now: Origin) -> list[str]:
+    names = sorted(set(before.agent.get(WITHHELD, ())) - set(now.agent.get(WITHHELD, ())))
+    if not names or not _same_agent(before, now):
         return []
     told = f"The model was asked without {', '.join(names)}: what may hold a credential is not kept with a result."
     return [f"{told} Pass agent= where it is needed."]
+
+
+def _same_agent(one: Origin, other: Origin) -> bool:
+    return {**one.agent, WITHHELD: None} == {**other.agent, WITHHELD: None}
 
 
 def _with_history(
@@ -214,8 +232,8 @@ def _with_history(
         update={
             "revisions": [*before.revisions, revision],
             "receipt": receipt,
-            # Where nobody named another agent it is the same one, for the next revision too.
-            "origin": before.origin if wanted.agent is None else after.origin,
+            # A person's version comes from no agent; what an agent's settings lack is said the next time too.
+            "origin": before.origin if by_person or _same_agent(before.origin, after.origin) else after.origin,
             "conversation_history": [
                 *before.conversation_history,
                 *({**item, "call": item["call"] + calls} for item in after.conversation_history),

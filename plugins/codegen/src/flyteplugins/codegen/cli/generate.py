@@ -57,7 +57,7 @@ def generate(
         preview(screen, agent, request)
         return
     saved.check_folder(out)
-    _refuse_to_lose_edits(out)
+    refuse_to_lose_edits(out)
     with view:
         result = agent.generate(**request)
     folder = saved.save(result, _target(out, result))
@@ -124,11 +124,13 @@ def tell(screen: Screen, result: CodeGenEvalResult, folder: Path, values: dict[s
             "packages": result.detected_packages,
             "outputs": output.as_json(values),
             "receipt": result.receipt.model_dump(mode="json"),
+            "revisions": [output.revision_json(revision) for revision in result.revisions],
         }
     )
 
 
-def _refuse_to_lose_edits(out: Path) -> None:
+def refuse_to_lose_edits(out: Path) -> None:
+    """Refuse to save over a generation that somebody edited by hand."""
     if (out / saved.RESULT).is_file() and saved.edited(out):
         raise InvalidRequestError(
             f"{out} holds a generation whose code was edited by hand, and a new one would replace it. Choose another "

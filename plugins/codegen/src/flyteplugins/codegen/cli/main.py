@@ -153,6 +153,50 @@ def test(screen: Screen, /, **chosen: Any) -> None:
 
 @main.command()
 @click.argument("folder", type=_FOLDER)
+@click.argument("prompt")
+@click.option("--model", help="Model as litellm names it, or replay:FILE; the one that generated it if not given.")
+@_with(_model_options)
+@click.option("--max-iterations", type=int, help="Attempts at most; as it was generated if not given.")
+@click.option("--max-calls", type=int, help="Model calls at most.")
+@click.option("--max-tokens", "max_tokens_total", type=int, help="Tokens at most, in and out together.")
+@click.option("--max-seconds", type=float, help="Wall time at most.")
+@click.option("--timeout", type=int, help="Seconds for each check, test run and run of the code.")
+@click.option("--sandbox", help="Where the code runs; as it was generated if not given.")
+@click.option("--cache", help="auto, override or disable; as it was generated if not given.")
+@click.option("--out", type=_FOLDER, help="Folder for the new version; in place, with the old one kept, if not given.")
+@click.option("--no-run", is_flag=True, help="Do not run the code on the samples in the end.")
+@_json
+@click.pass_obj
+def revise(screen: Screen, /, **chosen: Any) -> None:
+    """Change the saved generation in FOLDER by a follow-up request, PROMPT.
+
+    The tests that still hold are kept; which do not, and why, is told. The version before goes to FOLDER/revisions.
+    """
+    from flyteplugins.codegen.cli.revise import revise as command
+
+    command(screen, **chosen)
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--tests", is_flag=True, help="Open the tests instead of the code.")
+@click.option("--no-editor", is_flag=True, help="Open nothing: check what was edited already.")
+@click.option("--sandbox", help="Where the code runs; as it was generated if not given.")
+@click.option("--no-run", is_flag=True, help="Do not run the code on the samples in the end.")
+@_json
+@click.pass_obj
+def edit(screen: Screen, /, **chosen: Any) -> None:
+    """Open the code in FOLDER in $VISUAL or $EDITOR, check what you made of it, and save it with its receipt.
+
+    No model is asked. The version before goes to FOLDER/revisions. Exit status 1 says that yours does not pass.
+    """
+    from flyteplugins.codegen.cli.edit import edit as command
+
+    command(screen, **chosen)
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
 @click.option(
     "--html", is_flag=True, help="Write all of it as one HTML page, report.html in FOLDER, and print its path."
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 from flyte.io import File
 
 from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.history import Revision
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.values import format_scalar
 from flyteplugins.codegen.results.saved import save_outputs
@@ -24,6 +26,9 @@ _SIGNATURES: Final = {
     b"\x1f\x8b": ".gz",
 }
 """How files begin whose name needs an extension; an output of a script has none."""
+
+_WIDTH: Final = 100
+"""Columns of a line for people."""
 
 
 def named(result: CodeGenEvalResult, returned: Any) -> dict[str, Any]:
@@ -120,6 +125,34 @@ def as_lines(outputs: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def revision_lines(revision: Revision, number: int) -> list[str]:
+    """A revision in lines for people.
+
+    Args:
+        revision: What became of code and tests.
+        number: Which one it is, counted from 1.
+
+    Returns:
+        Lines without line ends.
+    """
+    by = f'"{" ".join(revision.prompt.split())}"' if revision.prompt else "the code was changed by a person"
+    changed = {dropped.name for dropped in revision.dropped} & set(revision.added)
+    added = [name for name in revision.added if name not in changed]
+    lines = textwrap.wrap(f"Revision {number}: {by}", _WIDTH, subsequent_indent="  ")
+    lines.append(f"  {_tests(len(revision.kept))} kept")
+    for dropped in revision.dropped:
+        what = "changed" if dropped.name in changed else "dropped"
+        lines += textwrap.wrap(
+            f"{what} {dropped.name}: {dropped.reason}", _WIDTH, initial_indent="  ", subsequent_indent="    "
+        )
+    return [*lines, *(f"  added {name}" for name in added)]
+
+
+def revision_json(revision: Revision) -> dict[str, Any]:
+    """What became of code and tests in a revision, as JSON has it, without the old code and tests themselves."""
+    return revision.model_dump(mode="json", exclude={"code_before", "tests_before"})
+
+
 def _as_json(value: Any) -> Any:
     if isinstance(value, (File, Path)):
         return _location(value)
@@ -135,3 +168,7 @@ def _location(value: File[Any] | Path) -> str:
 def _local(file: File[Any]) -> Path:
     path = Path(file.path.removeprefix("file://"))
     return path if path.is_file() else Path(file.download_sync())
+
+
+def _tests(number: int) -> str:
+    return f"{number} test{'' if number == 1 else 's'}"

@@ -54,6 +54,10 @@ def show(screen: Screen, folder: Path, html: bool, opens: bool) -> None:
         screen.say(f"Does              {' '.join(result.plan.description.split())}")
     screen.say()
     screen.say(result.summary())
+    for number, revision in enumerate(result.revisions, start=1):
+        screen.say()
+        for line in output.revision_lines(revision, number):
+            screen.say(line)
     files = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
     screen.say(f"\n{folder}: {', '.join(files)}")
     screen.document(
@@ -65,6 +69,7 @@ def show(screen: Screen, folder: Path, html: bool, opens: bool) -> None:
             "outputs": contract.outputs,
             "examples": result.input_examples,
             "receipt": result.receipt.model_dump(mode="json"),
+            "revisions": [output.revision_json(revision) for revision in result.revisions],
             "files": files,
         }
     )
