@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import shutil
@@ -187,3 +188,51 @@ async def test_hardlinks_save_space(store: EnvironmentStore, locked: Lock) -> No
     if os.stat(cache).st_dev != path.stat().st_dev:  # noqa: PTH116 # as uv compares them
         pytest.skip("uv's cache is on another file system")
     assert module.stat().st_nlink > 1
+
+
+async def test_an_environment_in_use_is_not_removed_and_one_that_nobody_uses_is(tmp_path: Path) -> None:
+    store, lock = EnvironmentStore(tmp_path / "environments"), empty_lock()
+    path = await store.ensure(lock)
+    other = EnvironmentStore(path.parent)
+    assert other.keys() == [lock.key]
+    assert not await other.remove(lock.key)
+    assert run(path / "bin" / "python", "print(1)") == "1"
+    del store
+    gc.collect()
+    assert await other.remove(lock.key)
+    assert not path.exists()
+    assert other.keys() == []
+    assert await other.remove(lock.key)
+
+
+async def test_an_environment_that_was_removed_is_built_again_and_is_in_use_again(store: EnvironmentStore) -> None:
+    lock = empty_lock()
+    path = await store.ensure(lock)
+    shutil.rmtree(path)
+    assert await store.ensure(lock) == path
+    assert not await EnvironmentStore(path.parent).remove(lock.key)
+
+
+USES_ONE = """if True:
+        import asyncio, sys
+        from pathlib import Path
+        from flyteplugins.codegen.core.environment import Lock
+        from flyteplugins.codegen.sandbox.environments import EnvironmentStore
+
+        store = EnvironmentStore(Path(sys.argv[1]))
+        asyncio.run(store.ensure(Lock.model_validate_json(sys.argv[2])))
+        print("uses it", flush=True)
+        sys.stdin.read()
+"""
+
+
+async def test_an_environment_that_another_process_uses_is_kept_until_that_is_killed(store: EnvironmentStore) -> None:
+    lock = empty_lock()
+    root = store.path(lock.key).parent
+    command = [sys.executable, "-c", USES_ONE, str(root), lock.model_dump_json()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "uses it\n"
+        assert not await store.remove(lock.key)
+        child.kill()
+    assert await store.remove(lock.key)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -15,13 +16,16 @@ from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
 from flyteplugins.codegen.core.files import file_lock
 from flyteplugins.codegen.core.paths import home
-from flyteplugins.codegen.core.scratch import scratch_in, sweep
+from flyteplugins.codegen.core.scratch import scratch, scratch_in, sweep
 from flyteplugins.codegen.core.uv import run_uv
 from flyteplugins.codegen.sandbox.interpreters import find_interpreter, run_python
 
 _MARKER: Final = "environment.json"
 _NOT_COMPILED: Final = r"/tests?/"
 """Folders of test suites: half of the files of the large numeric packages, and no program imports them."""
+
+_TRIES: Final = 3
+"""Of getting hold of an environment that others remove meanwhile."""
 
 _PREFIX_CODE: Final = "import sys; print(sys.base_prefix)"
 
@@ -42,7 +46,11 @@ class _Marker:
 
 
 class EnvironmentStore:
-    """Environments under one folder, each named by the key of its lock."""
+    """Environments under one folder, each named by the key of its lock.
+
+    What a store gave out is in use for as long as the store exists: it holds a lock on the folder, which the system
+    releases when the process ends, and `remove` leaves it alone.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
         """Use a folder.
@@ -51,6 +59,7 @@ class EnvironmentStore:
             root: The folder; `environments` under the product's home if None.
         """
         self._root = root or home() / "environments"
+        self._held: dict[str, _Hold] = {}
 
     def path(self, key: str) -> Path:
         """Where the environment of a lock's key is, or would be."""
@@ -85,12 +94,64 @@ class EnvironmentStore:
             EnvironmentBuildError: It can't be built.
         """
         path = self.path(lock.key)
-        if await asyncio.to_thread(_verified, path, lock.key):
-            return path
-        async with file_lock(self._root / ".locks" / f"{lock.key}.lock"):
-            if not await asyncio.to_thread(_verified, path, lock.key):
-                await self._build(lock, path)
+        for _ in range(_TRIES):
+            if await asyncio.to_thread(self._take, lock.key):
+                break
+            async with file_lock(self._lock_of(lock.key)):
+                if not await asyncio.to_thread(_verified, path, lock.key):
+                    await self._build(lock, path)
         return path
+
+    def keys(self) -> list[str]:
+        """The keys of the environments that are there, whole or not. Blocks, for a moment."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(path.name for path in self._root.iterdir() if not path.name.startswith("."))
+        return []
+
+    async def remove(self, key: str) -> bool:
+        """Remove an environment that nobody uses.
+
+        Args:
+            key: Its key.
+
+        Returns:
+            Whether it is gone; False where a process uses it.
+        """
+        async with file_lock(self._lock_of(key)):
+            return await asyncio.to_thread(self._remove, key)
+
+    def _lock_of(self, key: str) -> Path:
+        return self._root / ".locks" / f"{key}.lock"
+
+    def _take(self, key: str) -> bool:
+        """Whether the environment is whole, and is now in use by this store."""
+        path = self.path(key)
+        if not _verified(path, key):
+            return False
+        hold = self._held.get(key)
+        if hold is None or not hold.is_of(path):
+            try:
+                self._held[key] = _Hold(path, exclusive=False)
+            except (BlockingIOError, FileNotFoundError):
+                return False  # it is being removed
+            except OSError:
+                return True  # a file system without locks, where nothing is removed either
+        with contextlib.suppress(OSError):
+            os.utime(path)  # when it was last used
+        return True
+
+    def _remove(self, key: str) -> bool:
+        path = self.path(key)
+        try:
+            hold = _Hold(path, exclusive=True)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        with scratch(self._root) as folder:
+            path.rename(folder / "removed")
+        del hold
+        return True
 
     async def _build(self, lock: Lock, path: Path) -> None:
         await asyncio.to_thread(sweep, self._root)  # builds that were killed
@@ -101,6 +162,31 @@ class EnvironmentStore:
             with contextlib.suppress(FileNotFoundError):
                 await asyncio.to_thread(path.rename, folder / "damaged")
             await asyncio.to_thread((folder / "building").rename, path)
+
+
+class _Hold:
+    """A lock on a folder, for as long as this object exists."""
+
+    def __init__(self, folder: Path, *, exclusive: bool) -> None:
+        """Lock a folder; raises BlockingIOError where others hold it, and both may not."""
+        import fcntl  # not on Windows, where this package's lighter parts still import
+
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_NB | (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH))
+            if not self.is_of(folder):
+                raise FileNotFoundError(folder)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self._closed = weakref.finalize(self, os.close, self._descriptor)
+
+    def is_of(self, folder: Path) -> bool:
+        """Whether it is the folder of that path that is locked, and not one that was there before."""
+        try:
+            return os.fstat(self._descriptor).st_ino == folder.stat().st_ino
+        except FileNotFoundError:
+            return False
 
 
 async def _install(lock: Lock, folder: Path) -> None:
