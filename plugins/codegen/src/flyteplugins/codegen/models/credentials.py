@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from flyteplugins.codegen.core.errors import CodegenError, InvalidRequestError, MissingCredentialError
+from flyteplugins.codegen.core.errors import InvalidRequestError, MissingCredentialError
 from flyteplugins.codegen.models.lazy_litellm import litellm
 
 DUMMY_KEY: Final = "no-key-needed"
@@ -39,14 +39,6 @@ class Credentials:
         self._api_base = api_base
         self._params = params
 
-    def problem(self) -> CodegenError | None:
-        """Why no call could succeed: no such provider, or a key that nobody gave."""
-        try:
-            self.key()
-        except CodegenError as error:
-            return error
-        return None
-
     def key(self) -> str | None:
         """The key to pass with a call; None leaves it to the provider's usual variables.
 
@@ -58,7 +50,7 @@ class Credentials:
             return _named_key(self._api_key_name)
         if any(_CREDENTIAL_PARAMETER.search(name) for name in self._params):
             return None
-        provider = self._provider()
+        provider = self.provider()
         missing = litellm().validate_environment(model=self._model, api_base=self._api_base)["missing_keys"]
         wanted = [name for name in missing if _PROVIDER_KEY.search(name)]
         if not wanted:
@@ -82,7 +74,7 @@ class Credentials:
         if self._api_base:
             return _without_secrets(self._api_base)
         try:
-            provider = self._provider()
+            provider = self.provider()
         except InvalidRequestError:
             return "an unknown provider"
         variable = self.base_variable(provider)
@@ -111,7 +103,12 @@ class Credentials:
                     text = text.replace(form, "[hidden]")
         return text
 
-    def _provider(self) -> str:
+    def provider(self) -> str:
+        """What litellm calls the provider of the model.
+
+        Raises:
+            InvalidRequestError: It knows none.
+        """
         try:
             _, provider, _, _ = litellm().get_llm_provider(model=self._model, api_base=self._api_base)
         except Exception:

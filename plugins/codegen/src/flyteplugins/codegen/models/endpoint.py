@@ -20,7 +20,7 @@ from flyteplugins.codegen.core.errors import (
 from flyteplugins.codegen.models.completion import CUT_OFF, Waits
 from flyteplugins.codegen.models.credentials import Credentials
 from flyteplugins.codegen.models.faults import PASSING, Fault, fault_of
-from flyteplugins.codegen.models.lazy_litellm import litellm, unwatched
+from flyteplugins.codegen.models.lazy_litellm import client, unwatched
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +133,7 @@ class Endpoint:
             ModelUnavailableError: No answer within the deadline and the retries.
         """
         waits = waits or Waits()
-        module = await asyncio.to_thread(litellm)
-        key = await asyncio.to_thread(self.credentials.key)
+        module, key = await asyncio.to_thread(self._ready)
         end = time.monotonic() + 2 * self._call_timeout
         tried = 0
         while True:
@@ -154,6 +153,19 @@ class Endpoint:
             if fault.retry_after is not None:
                 self._welcome_at = max(self._welcome_at, time.monotonic() + fault.retry_after)
             await self._sleep(step, f"{self._said(fault)}{_shown_status(fault)}", wait, waits)
+
+    def problem(self) -> CodegenError | None:
+        """Why no call could succeed: an unknown provider, or a key that is needed and nobody gave."""
+        try:
+            self._ready()
+        except CodegenError as error:
+            return error
+        return None
+
+    def _ready(self) -> tuple[Any, str | None]:
+        """The module litellm, all of it that a call needs, and the key."""
+        key = self.credentials.key()
+        return client(self.credentials.provider()), key
 
     async def _request(
         self,

@@ -46,6 +46,15 @@ def litellm() -> Any:
         return module
 
 
+def client(provider: str) -> Any:
+    """The module litellm, with what the first call of a provider would else import on the event loop."""
+    module = litellm()
+    if provider in {"openai", "azure"}:
+        # 0.5 s; imported by the first use of a client.
+        importlib.import_module("openai.resources")
+    return module
+
+
 def _load_beta_headers() -> None:
     # Read now, from the copy in the package, it is kept for the life of the process.
     with suppress(ImportError, AttributeError):  # versions of litellm without the list

@@ -66,7 +66,7 @@ class LiteLLMProvider:
 
     def problem(self) -> CodegenError | None:
         """Why no call could succeed: an unknown provider, or a key that is needed and nobody gave."""
-        return self._endpoint.credentials.problem()
+        return self._endpoint.problem()
 
     async def complete(
         self,
