@@ -203,11 +203,21 @@ async def test_a_model_that_breaks_code_in_json_gives_it_in_fenced_blocks_and_pl
     assert forms(endpoint) == ["schema", "schema", "text", "schema", "text"]
 
 
+async def test_the_name_of_a_file_is_no_code_and_a_model_that_gives_it_is_asked_in_text(endpoint: Endpoint) -> None:
+    endpoint.respond = lambda request: Reply(
+        IN_BLOCKS if request.form == "text" else json.dumps({"code": "solution.py", "packages": []})
+    )
+    assert (await model_at(endpoint.url).ask(CODE, HELLO)).code == SCRIPT
+    assert forms(endpoint) == ["schema", "schema", "text"]
+    said = endpoint.requests[1].messages[-1]["content"]
+    assert "code: Value error, must be the code itself, and is 'solution.py'" in said
+
+
 async def test_the_schema_in_the_prompt_has_no_code_where_code_travels_beside_it(endpoint: Endpoint) -> None:
     endpoint.respond = only("text", answer=IN_BLOCKS)
     await model_at(endpoint.url).ask(CODE, HELLO)
     asked = endpoint.requests[-1].messages[-1]["content"]
-    schema = json.loads(asked[asked.rindex('{"properties"') :])
+    (schema,) = [json.loads(line) for line in asked.splitlines() if line.startswith('{"')]
     assert list(schema["properties"]) == ["packages"]
     assert "x-python" not in json.dumps([request.body for request in endpoint.requests])
 

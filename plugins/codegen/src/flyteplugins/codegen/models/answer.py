@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flyteplugins.codegen.models.fenced import Block, fenced_blocks, parsed, parses, without_thinking
+from flyteplugins.codegen.models.fenced import Block, fenced_blocks, without_thinking
 from flyteplugins.codegen.models.json_text import Found, json_objects, mended, why_no_object
 from flyteplugins.codegen.models.schema import EACH, Path, code_paths, fitted, schema_of
+from flyteplugins.codegen.models.source import parsed, parses
 from flyteplugins.codegen.models.step import A
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Final
+
+from flyteplugins.codegen.models.source import parses
 
 _THINKING: Final = re.compile(r"\A\s*<(think(?:ing)?)>.*?(?:</\1>|\Z)", re.DOTALL)
 _END_OF_THINKING: Final = re.compile(r"</think(?:ing)?>")
@@ -89,16 +88,3 @@ def _block(text: str, opening: re.Match[str]) -> Block:
     if language in _PYTHON and len(ends) > 1 and not parses(text[start : chosen.start()]):
         chosen = next((end for end in ends[1:] if parses(text[start : end.start()])), chosen)
     return Block(language, text[start : chosen.start()], opening.start(), chosen.end())
-
-
-def parses(code: str) -> bool:
-    """Whether a text is Python."""
-    return parsed(code) is not None
-
-
-def parsed(code: str) -> ast.Module | None:
-    """The syntax tree of a text, None where it is no Python; a doubtful escape in it is not told to the user."""
-    with warnings.catch_warnings(), contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        warnings.simplefilter("ignore")
-        return ast.parse(code)
-    return None

@@ -16,9 +16,10 @@ from flyteplugins.codegen.core.files import write_atomically
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.models.answer import fields_of_code
 from flyteplugins.codegen.models.completion import CUT_OFF, FORMS, REFUSED
-from flyteplugins.codegen.models.fenced import fenced_blocks, parses, without_thinking
+from flyteplugins.codegen.models.fenced import fenced_blocks, without_thinking
 from flyteplugins.codegen.models.json_text import json_objects, mended
 from flyteplugins.codegen.models.schema import code_paths
+from flyteplugins.codegen.models.source import parses, says_nothing
 from flyteplugins.codegen.record import key_of
 
 _TEXT: Final = FORMS.index("text")
@@ -156,7 +157,7 @@ def flaw_of(text: str, schema: dict[str, Any]) -> Flaw | None:
         schema: JSON schema of the answer, as pydantic makes it.
 
     Returns:
-        The flaw; None for JSON that can be read, with code that parses.
+        The flaw; None for JSON that can be read, with code that is some.
     """
     body = without_thinking(text)
     objects = json_objects(body) or json_objects(mended(body))
@@ -165,7 +166,8 @@ def flaw_of(text: str, schema: dict[str, Any]) -> Flaw | None:
         in_blocks = bool(code_paths(schema)) and any(block.is_python for block in fenced_blocks(body))
         return "broken" if begun or in_blocks else "ignored"
     longest = max(objects, key=lambda found: found.end - found.start).value
-    return None if all(parses(_bare(code)) for code in fields_of_code(longest, schema)) else "broken"
+    codes = [_bare(code) for code in fields_of_code(longest, schema)]
+    return None if all(parses(code) and not says_nothing(code) for code in codes if code) else "broken"
 
 
 def _bare(code: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final, Generic, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
+
+from flyteplugins.codegen.models.source import says_nothing
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -15,9 +17,18 @@ Message = dict[str, str]
 CODE_MARK: Final = "x-python"
 """Keyword of a JSON schema by which the forms of asking know the fields of code."""
 
-PythonCode = Annotated[str, Field(json_schema_extra={CODE_MARK: True})]
-"""The type of a field of an answer that holds Python. Long code in a JSON string is what models break most, so a model
-that does is asked for it in fenced blocks beside the JSON."""
+
+def _no_mere_name(code: str) -> str:
+    if code.strip() and says_nothing(code):
+        raise ValueError(f"must be the code itself, and is {code.strip()[:80]!r}")
+    return code
+
+
+PythonCode = Annotated[str, Field(json_schema_extra={CODE_MARK: True}), AfterValidator(_no_mere_name)]
+"""The type of a field of an answer that holds Python: code, and no name of a file in its place.
+
+Long code in a JSON string is what models break most, so a model that does is asked for it in fenced blocks beside the
+JSON."""
 
 
 @dataclass(frozen=True)
