@@ -439,3 +439,22 @@ def test_a_result_without_code_and_an_empty_follow_up_are_refused(
         generated.revise("  ", agent=agent)
     with pytest.raises(InvalidRequestError, match="one of the two"):
         generated.revise(FOLLOW_UP, code=CODE)
+
+
+def test_the_same_revision_again_asks_builds_and_runs_nothing(
+    generated: CodeGenEvalResult, agent: AutoCoderAgent, endpoint: Endpoint
+) -> None:
+    say(endpoint)
+    once = generated.revise(FOLLOW_UP, agent=agent)
+    again = generated.revise(FOLLOW_UP, agent=agent)
+    assert len(endpoint.requests) == 3
+    assert (again.solution, again.tests, again.revisions) == (once.solution, once.tests, once.revisions)
+    assert again.usage.total.calls == once.usage.total.calls == 3
+
+
+async def test_a_revision_can_be_awaited(
+    generated: CodeGenEvalResult, agent: AutoCoderAgent, endpoint: Endpoint
+) -> None:
+    say(endpoint)
+    revised = await generated.revise.aio(FOLLOW_UP, agent=agent)
+    assert revised.success, revised.error

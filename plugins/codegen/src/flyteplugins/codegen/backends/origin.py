@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import flyte
 from flyte.sandbox import ImageConfig
@@ -15,12 +15,14 @@ from flyte.sandbox import ImageConfig
 from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.errors import InvalidRequestError
-from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.result import CodeGenEvalResult, Origin, RunDefaults
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.values import format_scalar
-from flyteplugins.codegen.data.constraints import Evaluation
 from flyteplugins.codegen.models.identity import SECRET_PARAMETER
+
+if TYPE_CHECKING:
+    from flyteplugins.codegen.core.request import Request
+    from flyteplugins.codegen.data.constraints import Evaluation
 
 _ELSEWHERE: Final = frozenset({"resources", "env_vars", "secrets", "on_event"})
 """Settings that the defaults of `run()` keep, and the callback, which is no data."""
@@ -40,6 +42,26 @@ def origin_of(settings: Settings, request: Request, evaluation: Evaluation) -> O
         evaluation: The data checks read from its constraints.
 
     Returns:
+        Plain data without credentials.
+    """
+    checks = [*(kept.check for kept in evaluation.kept), *(dropped.check for dropped in evaluation.dropped)]
+    return Origin(
+        prompt=request.prompt,
+        context=request.schema,
+        constraints=list(request.constraints),
+        input_examples={name: format_scalar(value) for name, value in request.input_examples.items()},
+        data_checks=[check.model_dump(mode="json") for check in checks],
+        agent=agent_of(settings),
+    )
+
+
+def agent_of(settings: Settings) -> dict[str, Any]:
+    """The settings of an agent that are not what they are by default.
+
+    Args:
+        settings: The agent's settings.
+
+    Returns:
         Plain data without credentials; `withheld` in it names the parameters that were left out.
     """
     chosen = {
@@ -51,15 +73,7 @@ def origin_of(settings: Settings, request: Request, evaluation: Evaluation) -> O
     agent = {**_plain(chosen, withheld), "model": settings.model}
     if withheld:
         agent[WITHHELD] = sorted(set(withheld))
-    checks = [*(kept.check for kept in evaluation.kept), *(dropped.check for dropped in evaluation.dropped)]
-    return Origin(
-        prompt=request.prompt,
-        context=request.schema,
-        constraints=list(request.constraints),
-        input_examples={name: format_scalar(value) for name, value in request.input_examples.items()},
-        data_checks=[check.model_dump(mode="json") for check in checks],
-        agent=agent,
-    )
+    return agent
 
 
 def settings_of(result: CodeGenEvalResult, agent: Settings | None = None, *, asks: bool = True) -> Settings:
