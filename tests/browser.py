@@ -112,14 +112,12 @@ class Browser:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def open(self, path: Path, *, width: int = 1100, height: int = 900, scheme: str = "light", scale: int = 1) -> Page:
+    def open(self, path: Path, *, width: int = 1100, height: int = 900, scheme: str = "light") -> Page:
         """Open a file in a window of a size, and wait until it is loaded."""
         self._page = page = Page()
         self._loaded.clear()
         mobile = width < 600
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile
-        )
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.send("Page.navigate", url=path.as_uri())
         assert self._loaded.wait(SECONDS), f"{path} was not loaded"
@@ -133,9 +131,14 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def screenshot(self, *, whole: bool = True) -> bytes:
-        """A picture of the page, PNG; of all of it or of what the window shows."""
-        taken = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+    def screenshot(self, element: str | None = None) -> bytes:
+        """A picture, PNG, of what the window shows; of one element, by its selector, if that is named."""
+        clip = {}
+        if element:
+            rectangle = f"document.querySelector({element!r}).getBoundingClientRect()"
+            x, y, width, height = self.evaluate(f"(({{x, y, width, height}}) => [x, y, width, height])({rectangle})")
+            clip = {"clip": {"x": x, "y": y, "width": width, "height": height, "scale": 1}}
+        taken = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=bool(element), **clip)
         return base64.b64decode(taken["data"])
 
     def _read(self) -> None:

@@ -73,12 +73,14 @@ class Time:
     Attributes:
         seconds: How long all of it took.
         phases: Its steps by attempt.
-        ticks: Seconds that its axis names, with their place.
+        ticks: Round seconds, with their place.
+        served: Whether the record had any of the steps.
     """
 
     seconds: float
     phases: list[Phase]
     ticks: list[tuple[float, float]]
+    served: bool
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ def time_of(spans: Sequence[Span]) -> Time | None:
     for attempt, group in itertools.groupby(sorted(spans, key=lambda span: span.attempt), lambda span: span.attempt):
         steps = [_step(span, end) for span in group]
         phases.append(Phase(f"Attempt {attempt}" if attempt else "Before the first attempt", steps))
-    return Time(end, phases, [(seconds, SCALE * seconds / end) for seconds in _ticks(end)])
+    ticks = [(seconds, SCALE * seconds / end) for seconds in _ticks(end)]
+    return Time(end, phases, ticks, any(span.served for span in spans))
 
 
 def tries_of(attempts: Sequence[Attempt]) -> list[Try]:
