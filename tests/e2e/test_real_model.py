@@ -1,6 +1,7 @@
 """A model of one's own choice, asked for real. Opt-in: it is weak or it costs money, and never a gate.
 
-    CODEGEN_TEST_MODEL=openai/local CODEGEN_TEST_API_BASE=http://127.0.0.1:8091/v1 pytest tests/e2e/test_real_model.py -s
+    export CODEGEN_TEST_MODEL=openai/local CODEGEN_TEST_API_BASE=http://127.0.0.1:8091/v1
+    pytest -s tests/e2e/test_real_model.py
 
 `CODEGEN_TEST_MAX_TOKENS` (default 1000) caps each answer, `CODEGEN_TEST_SECONDS` (default 600) the generation. Keys
 come from the variable that `CODEGEN_TEST_API_KEY_NAME` names. With a model that is too weak for the request the loop
@@ -10,6 +11,7 @@ must still end in time with a reason: that is what is asserted, and what came of
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +57,12 @@ async def test_a_generation_ends_in_time_with_a_result_or_a_reason(tmp_path: Pat
         outputs={"total": float},
     )
 
-    for event in told:
-        print(event)
-    for item in result.conversation_history:
-        if item["role"] == "assistant":
-            print(f"--- {item['step']} ({item['form']}, {item['finish_reason']}, {item['seconds']:.0f} s)")
-            print(item["content"][:1500])
-    print(f"success={result.success} attempts={result.attempts} error={result.error}\n{result.usage.total}")
+    answers = [item for item in result.conversation_history if item["role"] == "assistant"]
+    lines = [str(event) for event in told]
+    for item in answers:
+        lines.append(f"--- {item['step']} ({item['form']}, {item['finish_reason']}, {item['seconds']:.0f} s)")
+        lines.append(item["content"][:1500])
+    lines.append(f"success={result.success} attempts={result.attempts} error={result.error}\n{result.usage.total}")
+    sys.stdout.write("\n".join(lines) + "\n")
     assert result.success or result.error
-    assert {item["form"] for item in result.conversation_history if item["role"] == "assistant"} <= set(FORMS)
+    assert {item["form"] for item in answers} <= set(FORMS)
