@@ -135,6 +135,23 @@ def test_what_was_answered_is_kept_and_is_not_asked_again_once_the_endpoint_is_b
     assert steps(endpoint)[asked:] == ["diagnosis", "repair_code"]
 
 
+@pytest.mark.parametrize("fault", [Reply(status=401), Reply(status=429, headers={"retry-after": "3600"})])
+def test_code_that_is_paid_for_is_handed_back_where_the_tests_can_not_be_had(
+    agent_of: Callable[..., AutoCoderAgent], endpoint: Endpoint, sales: Path, fault: Reply
+) -> None:
+    answer(endpoint, code=Reply(json.dumps(code()), delay=0.5), tests=fault)
+    first = generate(agent_of(), sales)
+    assert not first.success
+    assert first.solution is not None
+    assert first.solution.code.strip() == CODE.strip()
+    assert (first.error or "").endswith("The code was written, and nothing of it was checked.")
+
+    endpoint.say_to("tests", suite())
+    second = generate(agent_of(), sales)
+    assert second.success, second.error
+    assert sorted(steps(endpoint), key=str) == ["code", "plan", "tests", "tests"]
+
+
 def test_a_content_filter_in_front_of_the_plan_is_the_models_error(
     agent_of: Callable[..., AutoCoderAgent], endpoint: Endpoint, sales: Path
 ) -> None:

@@ -28,6 +28,7 @@ from flyteplugins.codegen.core.pinned import pin_text
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
+from flyteplugins.codegen.core.together import both
 from flyteplugins.codegen.core.values import format_scalar
 from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Verdict
 from flyteplugins.codegen.data.constraints import ParsedConstraints
@@ -131,7 +132,7 @@ class Desk:
         """Ask for the code and, beside it and without seeing it, for the tests; build while the tests are written."""
         if self.settings.skip_tests:
             return Draft(plan, await self._write_code(plan))
-        solution, tests = await asyncio.gather(self._write_code(plan), self._write_tests(Draft(plan, _NO_CODE), None))
+        solution, tests = await both(self._write_code(plan), self._write_tests(Draft(plan, _NO_CODE), None))
         return dataclasses.replace(tests, solution=solution)
 
     async def judge(self, draft: Draft, attempt: int) -> Turn:
@@ -269,6 +270,7 @@ class Desk:
             solution = self.solution_of(await self.ask(step, self.messages.code(plan)))
         except UNUSABLE:
             return _NO_CODE  # the static checks say so, and it is asked for again as a repair
+        self.latest = Draft(plan, solution)
         with contextlib.suppress(EnvironmentBuildError):  # it shows again when the draft is judged
             self.workshop.warm_up(self.workshop.for_solution(Draft(plan, solution)))
         return solution

@@ -18,6 +18,7 @@ from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.verdict import ErrorDiagnosis
 
 _NO_DRAFT: Final = "No code came out of it."
+_NOT_CHECKED: Final = "The code was written, and nothing of it was checked."
 
 
 def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGenEvalResult:
@@ -43,7 +44,7 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         tests=draft.tests if draft else None,
         output=suite.output if suite else (verdict.output if verdict else ""),
         exit_code=suite.exit_code if suite else (0 if success else -1),
-        error=None if success else _error(best, turns, stopped),
+        error=None if success else _error(best, turns, stopped, _NOT_CHECKED if solution else _NO_DRAFT),
         attempts=len(turns),
         image=best.image if best else "",
         detected_packages=list(best.packages) if best else [],
@@ -103,10 +104,10 @@ def _attempt(turn: Turn, diagnosis: ErrorDiagnosis | None) -> Attempt:
     )
 
 
-def _error(best: Turn | None, turns: Sequence[Turn], stopped: str | None) -> str:
+def _error(best: Turn | None, turns: Sequence[Turn], stopped: str | None, without_turns: str) -> str:
     failure = best.verdict.failure if best else None
     if stopped and not failure:
-        return stopped if turns else f"{stopped} {_NO_DRAFT}"
+        return stopped if turns else f"{stopped} {without_turns}"
     if failure is None:
         return _NO_DRAFT
     number = best.attempt if best else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from flyteplugins.codegen.backends.desk import Desk
@@ -11,6 +10,7 @@ from flyteplugins.codegen.backends.outcome import result_of
 from flyteplugins.codegen.backends.repair import diagnose, give_up_reason, open_advice, repair
 from flyteplugins.codegen.core.errors import BudgetExceededError, CodegenError, InfrastructureError, ModelError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
+from flyteplugins.codegen.core.together import both
 
 
 async def generate(desk: Desk) -> CodeGenEvalResult:
@@ -78,5 +78,5 @@ async def _attempts(desk: Desk, begin: Callable[[], Awaitable[Draft]], turns: li
 
 
 async def _first_draft(desk: Desk) -> Draft:
-    plan, _ = await asyncio.gather(desk.plan(), desk.read_constraints())
+    plan, _ = await both(desk.plan(), desk.read_constraints())
     return await desk.write(plan)

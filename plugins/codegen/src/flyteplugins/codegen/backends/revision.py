@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from typing import Final
 
@@ -21,6 +20,7 @@ from flyteplugins.codegen.core.errors import InvalidRequestError, ModelError
 from flyteplugins.codegen.core.history import Revision
 from flyteplugins.codegen.core.result import CodeGenEvalResult, Origin, RevisionOptions
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
+from flyteplugins.codegen.core.together import both
 from flyteplugins.codegen.core.values import parse_scalar
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.step import Step
@@ -81,7 +81,7 @@ async def _revised(
 async def _by_model(desk: Desk, before: Draft, follow_up: str, reasons: dict[str, str]) -> Draft:
     """Change the plan first; then the code and, beside it and without seeing it, the tests."""
     draft = dataclasses.replace(before, plan=await _plan(desk, before, follow_up))
-    solution, tests = await asyncio.gather(_code(desk, draft, follow_up), _tests(desk, draft, follow_up, reasons))
+    solution, tests = await both(_code(desk, draft, follow_up), _tests(desk, draft, follow_up, reasons))
     return dataclasses.replace(tests, solution=solution)
 
 
