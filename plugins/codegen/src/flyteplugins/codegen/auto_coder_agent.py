@@ -147,26 +147,26 @@ class AutoCoderAgent(Settings):
         # Loaded here: importing the package costs next to nothing.
         from flyteplugins.codegen.backends.asked import Asked
         from flyteplugins.codegen.backends.generations import served_or
+        from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
 
         asked = Asked(prompt, schema, constraints, samples, inputs, outputs, input_examples)
-        return await served_or(self, asked, self._generate)
+        async with leftovers_cleared():
+            return await served_or(self, asked, self._generate)
 
     async def _generate(self, asked: Asked) -> CodeGenEvalResult:
         # What serves a recorded generation needs none of these.
         from flyteplugins.codegen.backends.opening import open_desk
         from flyteplugins.codegen.backends.pipeline import generate
-        from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
         from flyteplugins.codegen.tasks.local_run import in_run
 
-        async with leftovers_cleared():
-            desk = await open_desk(self, asked)
-            try:
-                async with desk.page:
-                    result: CodeGenEvalResult = await in_run(lambda: generate(desk))
-                    await desk.page.finish(result)
-                return result
-            finally:
-                await desk.workshop.close()
+        desk = await open_desk(self, asked)
+        try:
+            async with desk.page:
+                result: CodeGenEvalResult = await in_run(lambda: generate(desk))
+                await desk.page.finish(result)
+            return result
+        finally:
+            await desk.workshop.close()
 
 
 def _one_of(setting: str, value: object, known: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ from flyteplugins.codegen.core.files import WRITING, sweep_locks
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.pinned import INCOMING, store
 from flyteplugins.codegen.core.scratch import sweep
-from flyteplugins.codegen.sandbox.control_group import sweep_groups
 
 
 @asynccontextmanager
@@ -30,6 +29,8 @@ def clear_leftovers() -> None:
     What a living process uses stays, and several may clear at once. Nothing is raised: what can't be removed is left
     for the next time. Where nothing was left this takes a millisecond. Blocks: call it in a thread.
     """
+    from flyteplugins.codegen.sandbox.control_group import sweep_groups
+
     root = home()
     for place in (None, root / "running", root / "environments", root / "record" / WRITING, root / "locks" / WRITING):
         sweep(place)
