@@ -53,7 +53,7 @@ async def test_a_generation_ends_in_time_with_a_result_or_a_reason(tmp_path: Pat
     seconds = float(os.environ.get("CODEGEN_TEST_SECONDS", "600"))
     result = await agent(told, seconds, max_iterations=3).generate.aio(
         "Sum the column `amount` over all rows.",
-        samples={"sales": await File.from_local(str(tmp_path / "sales.csv"))},
+        samples={"sales": File(path=str(tmp_path / "sales.csv"))},
         outputs={"total": float},
     )
 
