@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from flyteplugins.codegen.backends.asked import Asked
 from flyteplugins.codegen.backends.defaults import defaults_of
+from flyteplugins.codegen.backends.origin import agent_of
 from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.credentials import is_credential
@@ -97,7 +98,11 @@ async def _recorded(record: Record, key: str, settings: Settings, asked: Asked) 
         # It would have ended before: the answers on record, which count as well, say where.
         return None
     return result.model_copy(
-        update={"original_samples": dict(asked.samples or {}) or None, "defaults": defaults_of(settings)}
+        update={
+            "original_samples": dict(asked.samples or {}) or None,
+            "defaults": defaults_of(settings),
+            "origin": result.origin.model_copy(update={"agent": agent_of(settings)}),
+        }
     )
 
 

@@ -20,6 +20,7 @@ from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.errors import SandboxUnavailableError
 from flyteplugins.codegen.core.events import Event, Note, StepStarted
+from flyteplugins.codegen.core.imports import load
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import CHECK_SECONDS, Settings
@@ -75,6 +76,8 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
             emit(Note(0, message))
 
     asked.contract(settings.base_packages or ())
+    # The first that reads samples, and Flyte, would import it in threads of their own, side by side.
+    await asyncio.to_thread(load, "pyarrow")
     runtime, isolation = await choose(settings.sandbox)
     python = python_version(settings.image_config.python_version if settings.image_config else None)
     if problem := await runtime.python_problem(python):
