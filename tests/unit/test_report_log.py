@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -83,3 +85,13 @@ def test_single_steps_are_for_those_who_look_closer(caplog: pytest.LogCaptureFix
 def test_what_a_program_printed_is_no_line_of_its_own_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     forged = AttemptFinished(1, False, "logic", "x\n2026-01-01 ERROR forged \x1b[2J")
     assert logged(caplog, forged)[1] == "attempt 1: logic: x 2026-01-01 ERROR forged"
+
+
+def test_nothing_is_printed_where_nobody_set_up_logging() -> None:
+    program = (
+        "from flyteplugins.codegen.core.events import ModelRetried\n"
+        "from flyteplugins.codegen.report.log import log_event\n"
+        "log_event(ModelRetried(0, 'plan', 'gpt-4.1', '429', 1.0))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -19,6 +19,8 @@ from flyteplugins.codegen.core.events import (
 from flyteplugins.codegen.report.words import cost_of, count_of, one_line
 
 logger: Final = logging.getLogger("flyteplugins.codegen")
+# Where nobody set up logging, Python would print warnings; they are for the log, and the live view shows them anyway.
+logger.addHandler(logging.NullHandler())
 
 
 def log_event(event: Event) -> None:

@@ -33,10 +33,9 @@ def python_lines(code: str) -> list[str]:
     Returns:
         Escaped HTML in which `span` elements have the classes of Pygments.
     """
-    # Pygments ships no types.
-    from pygments import highlight  # type: ignore[import-untyped]
-    from pygments.formatters.html import HtmlFormatter  # type: ignore[import-untyped]
-    from pygments.lexers.python import PythonLexer  # type: ignore[import-untyped]
+    from pygments import highlight  # type: ignore[import-untyped]  # ships no types
+    from pygments.formatters.html import HtmlFormatter  # type: ignore[import-untyped]  # ships no types
+    from pygments.lexers.python import PythonLexer  # type: ignore[import-untyped]  # ships no types
 
     # The formatter escapes all text; nothing of it comes through as an element.
     marked: str = highlight(cut(code), PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
