@@ -87,6 +87,7 @@ def test_what_a_program_printed_is_no_line_of_its_own_in_the_log(caplog: pytest.
     assert logged(caplog, forged)[1] == "attempt 1: logic: x 2026-01-01 ERROR forged"
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_where_nobody_set_up_logging() -> None:
     program = (
         "from flyteplugins.codegen.core.events import ModelRetried\n"
