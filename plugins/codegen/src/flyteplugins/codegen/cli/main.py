@@ -26,7 +26,7 @@ class Commands(click.RichGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        ctx.obj = Screen(as_json=False)
+        ctx.obj = ctx.obj or Screen(as_json=False)  # a group in a group has its parent's
         if "LOG_LEVEL" not in os.environ:
             # What fails is told once, by the command; Flyte would show it with its traceback as well.
             logging.getLogger("flyte").setLevel(logging.CRITICAL)
@@ -222,6 +222,60 @@ def show(screen: Screen, /, **chosen: Any) -> None:
 def demo(screen: Screen, /, **chosen: Any) -> None:
     """Build a lookalike audience from shipped data; the model is a recording, all else is real."""
     from flyteplugins.codegen.cli.demo.command import demo as command
+
+    command(screen, **chosen)
+
+
+@main.group()
+def cache() -> None:
+    """What is kept on this machine or in a store: list it, make room, clear it."""
+
+
+_store = click.option(
+    "--store", metavar="ADDRESS", help="The record in this folder or object store, not what this machine keeps."
+)
+
+
+@cache.command("list")
+@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+@click.option("--details", is_flag=True, help="Each thing on a line: what it is, how old and how large.")
+@_store
+@_json
+@click.pass_obj
+def list_(screen: Screen, /, **chosen: Any) -> None:
+    """List what is kept, by kind: how many, how large, the oldest and the newest."""
+    from flyteplugins.codegen.cli.cache import list_ as command
+
+    command(screen, **chosen)
+
+
+@cache.command()
+@click.option("--older-than", metavar="AGE", help="Remove what is older, such as 30d, 12h or 2w.")
+@click.option("--max-size", metavar="SIZE", help="Remove the oldest until the folder has no more, such as 5GB.")
+@click.option("--dry-run", is_flag=True, help="Remove nothing; tell what would be removed.")
+@_store
+@_json
+@click.pass_obj
+def prune(screen: Screen, /, **chosen: Any) -> None:
+    """Remove what nothing needs any more, and what is too old or too much.
+
+    Without options: files that nothing on record names and nobody used for a day, and what killed processes left.
+    An environment that a run uses stays.
+    """
+    from flyteplugins.codegen.cli.cache import prune as command
+
+    command(screen, **chosen)
+
+
+@cache.command()
+@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_store
+@_json
+@click.pass_obj
+def clear(screen: Screen, /, **chosen: Any) -> None:
+    """Remove everything, or all of some kinds. What was paid for is paid for again; nothing becomes wrong."""
+    from flyteplugins.codegen.cli.cache import clear as command
 
     command(screen, **chosen)
 

@@ -12,7 +12,7 @@ from flyteplugins.codegen.core.paths import home, wanted_home
 from flyteplugins.codegen.record.object_shelf import SCHEMES, ObjectShelf
 from flyteplugins.codegen.record.record import Record, local_record
 from flyteplugins.codegen.record.remote import RemoteShelf
-from flyteplugins.codegen.record.shelf import LocalShelf
+from flyteplugins.codegen.record.shelf import LocalShelf, Shelf
 
 _FILE: Final = "file"
 
@@ -40,17 +40,37 @@ def open_record(store: str | Path | None, on_trouble: Callable[[str], None] | No
     return record
 
 
-def _open(store: str | Path | None, on_trouble: Callable[[str], None] | None) -> Record:
+def shelf_at(store: str | Path | None) -> Shelf:
+    """The shelf that `store=` names, for whoever looks after it.
+
+    Args:
+        store: As for `open_record`.
+
+    Returns:
+        The shelf, without the deadlines that a generation has.
+
+    Raises:
+        InvalidRequestError: `store` is neither a folder nor the address of an object store.
+    """
     if store is None:
-        return local_record(on_trouble)
+        return LocalShelf(home() / "record")
     if isinstance(store, str) and (address := _address(store)):
         if urlsplit(address).scheme != _FILE:
-            return Record(LocalShelf(home() / "record"), on_trouble, remote=RemoteShelf(ObjectShelf.at(address)))
+            return ObjectShelf.at(address)
         store = unquote(urlsplit(address).path)
     folder = Path(store).expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise InvalidRequestError(f"store={str(store)!r} is a file. Give a folder, or the address of an object store.")
-    return Record(LocalShelf(folder, private=False), on_trouble, keeps_files=True)
+    return LocalShelf(folder, private=False)
+
+
+def _open(store: str | Path | None, on_trouble: Callable[[str], None] | None) -> Record:
+    if store is None:
+        return local_record(on_trouble)
+    shelf = shelf_at(store)
+    if isinstance(shelf, LocalShelf):
+        return Record(shelf, on_trouble, keeps_files=True)
+    return Record(LocalShelf(home() / "record"), on_trouble, remote=RemoteShelf(shelf))
 
 
 def _address(store: str) -> str | None:

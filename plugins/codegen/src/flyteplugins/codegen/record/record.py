@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,10 @@ FILES: Final = "files"
 """The folder of a shelf for the files of entries, by their hex SHA-256."""
 
 _ENTRY: Final = re.compile(r"([0-9]{4,9})\.json")
-_WITHDRAWN: Final = ".withdrawn"
+_TAKEN: Final = re.compile(r"([0-9]{4,9})\.(?:json|withdrawn)")
+WITHDRAWN: Final = ".withdrawn"
+"""How the name of the file ends that says that an entry is served no more."""
+
 
 _QUICK: Final = frozenset({"runs"})
 """Kinds that need not outlive a crash of the machine: running once more costs seconds and no money."""
@@ -99,7 +102,7 @@ class Record:
         if (found := self._newest_of(self.shelf, kind, key, here)) or self.remote is None:
             return found
         there = await self._contents(self.remote, kind, key)
-        withdrawn = {name: content for name, content in here.items() if name.endswith(_WITHDRAWN)}
+        withdrawn = {name: content for name, content in here.items() if name.endswith(WITHDRAWN)}
         if found := self._newest_of(self.remote, kind, key, {**there, **withdrawn}):
             name = _name(found.version)
             await self._create(self.shelf, found, name, there[name])
@@ -122,7 +125,7 @@ class Record:
         except OSError as error:
             self._tell_of(self.shelf, "read", error)
             names = []
-        entry = Entry(kind, key, max(_versions(names), default=-1) + 1, body)
+        entry = Entry(kind, key, max(_versions(names, _TAKEN), default=-1) + 1, body)
         # The remote shelf first: a version that others have there is no version here.
         there = await self._add(self.remote, entry, content) if self.remote else None
         here = await self._add(self.shelf, there or entry, content)
@@ -220,7 +223,7 @@ class Record:
         for version in sorted(_versions(contents), reverse=True):
             if _withdrawal(version) in contents:
                 continue
-            body = _opened(contents[_name(version)])
+            body = body_of(contents[_name(version)])
             if body is not None:
                 return Entry(kind, key, version, body)
             self.tell(
@@ -288,6 +291,25 @@ def key_of(document: Any) -> str:
     return hashlib.sha256(_encoded(canonical)).hexdigest()
 
 
+def body_of(content: bytes) -> dict[str, Any] | None:
+    """The body of an entry by the content of its file.
+
+    Args:
+        content: The file of a shelf.
+
+    Returns:
+        Plain data; None where it is not whole.
+    """
+    digest, _, document = content.partition(b"\n")
+    if digest != hashlib.sha256(document).hexdigest().encode():
+        return None
+    try:
+        body = json.loads(document)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
 def _encoded(text: str) -> bytes:
     # A model's answer may hold half of a surrogate pair, which plain UTF-8 refuses; `json.loads` reads it back.
     return text.encode(errors="surrogatepass")
@@ -299,18 +321,6 @@ def _sealed(body: dict[str, Any]) -> bytes:
     return hashlib.sha256(document).hexdigest().encode() + b"\n" + document
 
 
-def _opened(content: bytes) -> dict[str, Any] | None:
-    """The body of an entry; None where it is not whole."""
-    digest, _, document = content.partition(b"\n")
-    if digest != hashlib.sha256(document).hexdigest().encode():
-        return None
-    try:
-        body = json.loads(document)
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None
-
-
 def _folder(kind: str, key: str) -> str:
     return f"{kind}/{key[:2]}/{key}"
 
@@ -320,9 +330,9 @@ def _name(version: int) -> str:
 
 
 def _withdrawal(version: int) -> str:
-    return f"{version:04d}{_WITHDRAWN}"
+    return f"{version:04d}{WITHDRAWN}"
 
 
-def _versions(names: Any) -> list[int]:
-    found = [_ENTRY.fullmatch(name) for name in names]
+def _versions(names: Iterable[str], pattern: re.Pattern[str] = _ENTRY) -> list[int]:
+    found = [pattern.fullmatch(name) for name in names]
     return [int(match[1]) for match in found if match]

@@ -17,6 +17,8 @@ from flyteplugins.codegen.core.scratch import scratch
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """What file systems answer that have no hard links."""
 
+_TRIES: Final = 3
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -142,27 +144,33 @@ class LocalShelf:
 
     def _create(self, path: str, content: bytes, durable: bool) -> bool:
         target = self.folder / path
-        made = self._make(target.parent)
         with scratch(self.folder / WRITING) as folder:
             written = folder / "content"
             self._write(written, content)
-            try:
-                # A link, unlike a rename, does not take the place of a file that stands.
-                os.link(written, target)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
+            for tries_left in reversed(range(_TRIES)):
+                made = self._make(target.parent)
                 try:
-                    self._write(target, content)
+                    self._link(written, target)
+                    break
                 except FileExistsError:
                     return False
+                except FileNotFoundError:  # its folder was empty, and was removed meanwhile
+                    if not tries_left:
+                        raise
         if durable:
             # The file first: most file systems write its new folders with it, and have nothing left to do for those.
             for place in (target, target.parent, *made):
                 _synchronise(place)
         return True
+
+    def _link(self, written: Path, target: Path) -> None:
+        """Put a file in its place; unlike a rename, this does not take the place of one that stands."""
+        try:
+            os.link(written, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._write(target, written.read_bytes())
 
     def _make(self, folder: Path) -> list[Path]:
         """Make a folder; returns the folders that have a new one in them."""

@@ -102,7 +102,7 @@ class EnvironmentStore:
                     await self._build(lock, path)
         return path
 
-    def keys(self) -> list[str]:
+    def built(self) -> list[str]:
         """The keys of the environments that are there, whole or not. Blocks, for a moment."""
         with contextlib.suppress(FileNotFoundError):
             return sorted(path.name for path in self._root.iterdir() if not path.name.startswith("."))

@@ -181,7 +181,7 @@ class Executor:
                 return await self._submit(work, files, key, recorded.epoch, recorded.execution)
             epoch = records.new_epoch()
             execution = await self._submit(work, files, key, epoch)
-            await records.save(self.record, key, epoch, execution)
+            await records.save(self.record, key, epoch, execution, f"{self.name}-{work.name}")
             return execution
 
     async def _build(self, wanted: str, body: Any) -> Environment:

@@ -99,7 +99,7 @@ async def load(record: Record, key: str) -> Recorded | None:
         return None
 
 
-async def save(record: Record, key: str, epoch: str, execution: Execution) -> None:
+async def save(record: Record, key: str, epoch: str, execution: Execution, name: str = "") -> None:
     """Record a run; its files are kept before the record says so.
 
     Args:
@@ -107,10 +107,12 @@ async def save(record: Record, key: str, epoch: str, execution: Execution) -> No
         key: Key of the work.
         epoch: From `new_epoch`.
         execution: What came of the run.
+        name: What it was, for those who look into the record.
     """
     for file in execution.outputs.values():
         await record.keep_file(file)
     body = {
+        "name": name,
         "epoch": epoch,
         "exit_code": execution.exit_code,
         "stdout": execution.stdout,
