@@ -26,13 +26,13 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
         yield {}
 
 
-@pytest.fixture(params=["bubblewrap", "docker", "process"])
+@pytest.fixture(params=["bubblewrap", "bubblewrap early", "docker", "process"])
 async def bench(request: pytest.FixtureRequest, known: Known, tmp_path: Path) -> Bench:
     """Each runtime in turn."""
     return await make_bench(request.param, tmp_path, known)
 
 
-@pytest.fixture(params=["bubblewrap", "docker"])
+@pytest.fixture(params=["bubblewrap", "bubblewrap early", "docker"])
 async def isolated(request: pytest.FixtureRequest, known: Known, tmp_path: Path) -> Bench:
     """Each runtime that isolates in turn."""
     return await make_bench(request.param, tmp_path, known)

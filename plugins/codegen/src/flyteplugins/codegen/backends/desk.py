@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,8 +16,9 @@ from flyte.io import File
 from flyteplugins.codegen.backends import answers
 from flyteplugins.codegen.backends.draft import Draft, Turn
 from flyteplugins.codegen.backends.messages import Messages
-from flyteplugins.codegen.backends.workshop import Workshop, lacking_a_library, not_built, tests_not_built
+from flyteplugins.codegen.backends.workshop import Needs, Workshop, lacking_a_library, not_built, tests_not_built
 from flyteplugins.codegen.checks.check import Bench, Subject, check, check_rules
+from flyteplugins.codegen.checks.head_start import start_early
 from flyteplugins.codegen.core.errors import (
     AnswerCutOffError,
     ContextTooLongError,
@@ -44,6 +46,9 @@ T = TypeVar("T")
 
 UNUSABLE = (InvalidAnswerError, AnswerCutOffError)
 """A step that got no usable answer, also when asked again: the generation goes on without it."""
+
+_SERVED_WITHIN: Final = 0.03
+"""Seconds within which code and tests are there if they are served from the record: then nothing is to be started."""
 
 _NO_CODE = CodeSolution(code="")
 _LOOK_AT_CLOCK: Final = 0.5
@@ -114,8 +119,10 @@ class Desk:
     async def plan(self) -> CodePlan:
         """Ask how the request is to be met."""
         answer = await self.ask(answers.plan_step(), self.messages.plan())
-        # Download what the plan names while the code is being written; what is built in the end follows the code.
-        self.workshop.warm_up(self.workshop.for_plan(answer))
+        # Download and start what the plan names while the code is being written; what is built in the end follows the
+        # code.
+        needs = self.workshop.for_plan(answer)
+        self.workshop.warm_up(needs, None if self.settings.skip_tests else partial(self._start_early, needs))
         plan = CodePlan.model_validate(answer.model_dump())
         self.latest = Draft(plan, CodeSolution(code=""))
         return plan
@@ -313,6 +320,21 @@ class Desk:
                 text = solution.examples.get(name, "")
                 files[name] = await asyncio.to_thread(pin_text, text, f"{name}.txt")
         return files
+
+    async def _start_early(self, needs: Needs, environment: Environment) -> None:
+        tools = await self.workshop.executor.build(self.workshop.for_tests().spec)
+        await asyncio.sleep(_SERVED_WITHIN)
+        if not self.attempt:
+            await start_early(
+                self.workshop.executor,
+                self.request.contract,
+                environment,
+                tools,
+                needs.spec.packages,
+                limits=self.limits,
+                env=self.env,
+                network=not self.settings.block_network,
+            )
 
     def _bench(self, tools: Environment, attempt: int) -> Bench:
         return Bench(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -85,22 +85,25 @@ class Workshop:
         self.emit(EnvironmentReady(attempt, environment.image, needs.spec.packages, environment.seconds))
         return environment
 
-    def warm_up(self, needs: Needs) -> None:
-        """Build behind the model's back; a failure shows when the environment is really needed."""
+    def warm_up(self, needs: Needs, then: Callable[[Environment], Awaitable[None]] | None = None) -> None:
+        """Build behind the model's back, and do something with it; a failure shows when it is really needed."""
 
         async def quietly() -> None:
             with contextlib.suppress(CodegenError):
-                await self.executor.build(needs.spec)
+                environment = await self.executor.build(needs.spec)
+                if then:
+                    await then(environment)
 
         task = asyncio.ensure_future(quietly())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """End what still builds; what is half-built is not kept."""
+        """End what still builds, and what waits for work; what is half-built is not kept."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self.executor.close()
 
 
 def not_built(error: EnvironmentBuildError) -> Verdict:

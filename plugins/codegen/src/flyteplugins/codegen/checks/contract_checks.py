@@ -18,6 +18,7 @@ from typing import Final
 from flyte.io import File
 
 from flyteplugins.codegen.checks.faults import environment_failure, limit_failure
+from flyteplugins.codegen.checks.head_start import OTHER_ORDER, preludes
 from flyteplugins.codegen.checks.subject import SOLUTION_PATH, Bench, Subject, input_arguments, input_path
 from flyteplugins.codegen.checks.text import last_lines, shortened, signature
 from flyteplugins.codegen.core.contract import OUTPUT_ROOT
@@ -124,6 +125,7 @@ async def run_on_samples(
             env={**bench.env, **(env or {})},
             limits=bench.limits,
             network=bench.network,
+            preludes=preludes(subject.code if code is None else code),
         )
     )
 
@@ -223,9 +225,9 @@ async def _again(subject: Subject, bench: Bench) -> Execution | JobError | None:
     if not subject.contract.outputs:
         return None
     try:
-        # Another order of sets, and a folder that is not there yet.
+        # Also into a folder that is not there yet.
         return await run_on_samples(
-            subject, bench, name="check-again", env={"PYTHONHASHSEED": "1"}, outputs=f"{OUTPUT_ROOT}/{_AGAIN}"
+            subject, bench, name="check-again", env=OTHER_ORDER, outputs=f"{OUTPUT_ROOT}/{_AGAIN}"
         )
     except JobError as error:
         return error

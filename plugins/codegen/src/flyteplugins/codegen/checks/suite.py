@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from flyteplugins.codegen.checks.faults import distributions_of, environment_failure, limit_failure, missing_module
 from flyteplugins.codegen.checks.fixture import fixture_files
+from flyteplugins.codegen.checks.head_start import PYTEST, preludes_of_tests
 from flyteplugins.codegen.checks.subject import (
     SOLUTION_PATH,
     SUITE_ROOT,
@@ -201,9 +202,7 @@ def _work(subject: Subject, bench: Bench, variants: Variants) -> Work:
     run_seconds = longest_run(bench)
     argv: list[Argument] = [
         Python(bench.tools.image),
-        # Isolated: neither the working folder nor variables decide what pytest imports.
-        "-I",
-        "-B",
+        *PYTEST,
         "-m",
         "pytest",
         "-q",
@@ -233,6 +232,7 @@ def _work(subject: Subject, bench: Bench, variants: Variants) -> Work:
         limits=bench.limits,
         network=bench.network,
         collect=(_REPORT,),
+        preludes=preludes_of_tests(subject.code),
     )
 
 

@@ -5,28 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import CodegenError, SandboxFailedError, SandboxUnavailableError
+from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.scratch import scratch, scratch_in
-from flyteplugins.codegen.sandbox.contract import Argument, At, Availability, Job, Limits, Outcome, Python
+from flyteplugins.codegen.sandbox.contract import Argument, At, Availability, Job, Limits, Outcome, Python, Start
+from flyteplugins.codegen.sandbox.early import DoesNotFitError, EarlyStarts
 from flyteplugins.codegen.sandbox.environments import EnvironmentStore
 from flyteplugins.codegen.sandbox.interpreters import host_interpreter, python_problem, visible_parts
 from flyteplugins.codegen.sandbox.launch import GUEST, standard_variables, through_file, too_long
-from flyteplugins.codegen.sandbox.outputs import Staging
-from flyteplugins.codegen.sandbox.supervise import Program, supervise
+from flyteplugins.codegen.sandbox.outputs import Staging, take_over
+from flyteplugins.codegen.sandbox.supervise import Program, Running, begin, supervise
 
 _NAME: Final = "bubblewrap"
 _GUEST: Final = "/run/guest"
 _ARGUMENTS: Final = "/run/arguments.json"
+_ORDER: Final = "/run/order"
 _ENVIRONMENTS: Final = "/opt/environments"
 _TEMPORARY: Final = "/tmp"  # noqa: S108 # the sandbox's own, on a tmpfs of its own
 _NOBODY: Final = "65534"
@@ -62,6 +66,7 @@ class BubblewrapRuntime:
     def __init__(self, store: EnvironmentStore | None = None) -> None:
         """Use a store of environments, the product's own if None."""
         self._store = store or EnvironmentStore()
+        self._early = EarlyStarts(self._begin)
 
     async def probe(self) -> Availability:
         """Run an empty program in it."""
@@ -89,6 +94,17 @@ class BubblewrapRuntime:
 
     async def run(self, job: Job) -> Outcome:
         """Run a job; see `Runtime.run`."""
+        return await self._early.run(job) or await self._run(job)
+
+    def start_early(self, start: Start) -> None:
+        """Start a sandbox for a job to come; see `StartsEarly.start_early`."""
+        self._early.add(start)
+
+    async def end_early(self) -> None:
+        """End the sandboxes that got no job."""
+        await self._early.close()
+
+    async def _run(self, job: Job) -> Outcome:
         binary = await asyncio.to_thread(_binary)
         mounts = _Mounts(self._store)
         staging, work = Staging(job.outputs), contextlib.ExitStack()
@@ -100,6 +116,63 @@ class BubblewrapRuntime:
             return outcome
         finally:
             await asyncio.to_thread(work.close)
+
+    async def _begin(self, start: Start) -> _Waiting:
+        binary = await asyncio.to_thread(_binary)
+        async with contextlib.AsyncExitStack() as stack:
+            # On the file system of the pinned files and the jobs' outputs, so that both are moved by their names alone.
+            folder = await stack.enter_async_context(scratch_in(home() / "running"))
+            mounts, (reader, writer) = _Mounts(self._store), os.pipe()
+            stack.callback(os.close, writer)
+            try:
+                command, program = await asyncio.to_thread(_assemble_early, binary, mounts, start, folder, reader)
+                running = await begin(command, "contain", program, start.limits, [reader])
+            finally:
+                os.close(reader)
+            stack.push_async_callback(running.close)
+            return _Waiting(start, running, mounts, folder, writer, stack.pop_all())
+
+
+class _Waiting:
+    """A sandbox whose interpreter waits for its program."""
+
+    def __init__(
+        self,
+        start: Start,
+        running: Running,
+        mounts: _Mounts,
+        folder: Path,
+        order: int,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        self._start, self._running, self._mounts = start, running, mounts
+        self._folder, self._order, self._stack = folder, order, stack
+
+    async def run(self, job: Job) -> Outcome:
+        """Hand over the job's files and its program, and wait for its end."""
+        if not self._running.is_quiet:
+            raise DoesNotFitError
+        await asyncio.to_thread(self._hand_over, job)
+        try:
+            os.write(self._order, b"g")
+        except BrokenPipeError:
+            raise DoesNotFitError from None
+        staged = self._folder / "outputs"
+        outcome = await self._running.to_end([staged])
+        await asyncio.to_thread(take_over, staged, job.outputs)
+        return outcome
+
+    async def close(self) -> None:
+        """End it and remove its folders."""
+        await self._stack.aclose()
+
+    def _hand_over(self, job: Job) -> None:
+        _check_inputs(job.files)
+        for at, host in job.files.items():
+            _place(host.resolve(), self._folder / "inputs" / Path(at).relative_to(INPUT_ROOT))
+        given = [self._mounts.text(argument) for argument in job.argv[len(self._start.python) :]]
+        (self._folder / "order" / "order.json").write_text(json.dumps(given), encoding="utf-8")
+        job.outputs.mkdir(parents=True, exist_ok=True)
 
 
 class _Mounts:
@@ -158,26 +231,60 @@ def _assemble(
         file.write_bytes(content)
         mounts.show(file, _ARGUMENTS)
     env = standard_variables(job.limits, _TEMPORARY) | {name: mounts.text(value) for name, value in job.env.items()}
+    _check_inputs(job.files)
     for at, host in job.files.items():
+        mounts.show(host.resolve(), at)
+    return _command(binary, mounts, staging.path, job.limits, job.network), Program(argv, env, _TEMPORARY)
+
+
+def _assemble_early(binary: Path, mounts: _Mounts, start: Start, folder: Path, order: int) -> tuple[list[str], Program]:
+    for name, at in (("inputs", INPUT_ROOT), ("order", _ORDER)):
+        (folder / name).mkdir()
+        mounts.show(folder / name, at)
+    (folder / "outputs").mkdir(mode=0o700)
+    _check_inputs(start.files)
+    for at, host in start.files.items():
+        _place(host.resolve(), folder / "inputs" / Path(at).relative_to(INPUT_ROOT))
+    python, arguments = ([mounts.text(argument) for argument in part] for part in (start.python, start.arguments))
+    argv = [*python, f"{_GUEST}/early.py", start.prelude, str(order), f"{_ORDER}/order.json", *arguments]
+    env = standard_variables(start.limits, _TEMPORARY) | {name: mounts.text(value) for name, value in start.env.items()}
+    command = _command(binary, mounts, folder / "outputs", start.limits, start.network)
+    return command, Program(argv, env, _TEMPORARY)
+
+
+def _command(binary: Path, mounts: _Mounts, outputs: Path, limits: Limits, network: bool) -> list[str]:
+    mounts.show(GUEST, _GUEST)
+    init = [mounts.any_python(), "-I", "-S", f"{_GUEST}/init.py"]
+    size = str(min(limits.disk_bytes, limits.memory_bytes))
+    return [
+        *(str(binary), *_NAMESPACES),
+        *(["--share-net"] if network else []),
+        *_system(network),
+        *("--perms", "1777", "--size", size, "--tmpfs", _TEMPORARY),
+        *mounts.options(),
+        *("--bind", str(outputs), OUTPUT_ROOT),
+        *("--remount-ro", "/", "--chdir", _TEMPORARY, "--"),
+        *init,
+    ]
+
+
+def _check_inputs(files: Mapping[str, Path]) -> None:
+    for at, host in files.items():
         if not _lies_under(at, INPUT_ROOT):
             raise SandboxFailedError(f"{at!r} is no path under {INPUT_ROOT}.")
         if not host.exists():
             raise SandboxFailedError(f"The input file {host} does not exist.")
-        mounts.show(host.resolve(), at)
-    mounts.show(GUEST, _GUEST)
-    init = [mounts.any_python(), "-I", "-S", f"{_GUEST}/init.py"]
-    size = str(min(job.limits.disk_bytes, job.limits.memory_bytes))
-    command = [
-        *(str(binary), *_NAMESPACES),
-        *(["--share-net"] if job.network else []),
-        *_system(job.network),
-        *("--perms", "1777", "--size", size, "--tmpfs", _TEMPORARY),
-        *mounts.options(),
-        *("--bind", str(staging.path), OUTPUT_ROOT),
-        *("--remount-ro", "/", "--chdir", _TEMPORARY, "--"),
-        *init,
-    ]
-    return command, Program(argv, env, _TEMPORARY)
+
+
+def _place(host: Path, target: Path) -> None:
+    """Show a file in a folder that a sandbox sees read-only; raises DoesNotFitError for one that can't be linked."""
+    if target.exists() and target.samefile(host):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(host)
+    except OSError as error:  # a folder, or another file system: as mounts they cost nothing
+        raise DoesNotFitError from error
 
 
 def _system(network: bool) -> Iterable[str]:

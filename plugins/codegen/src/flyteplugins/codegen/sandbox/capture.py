@@ -16,6 +16,7 @@ class Capture:
     Attributes:
         stdout: What was kept of standard output.
         stderr: What was kept of standard error.
+        total: How many bytes came so far, both streams together.
         over: Set when both streams together passed the cap. Reading goes on, so that nothing blocks meanwhile.
     """
 
@@ -28,7 +29,7 @@ class Capture:
         self.stdout, self.stderr = Kept(), Kept()
         self.over = asyncio.Event()
         self._cap = cap
-        self._total = 0
+        self.total = 0
 
     def start(self, process: asyncio.subprocess.Process) -> list[asyncio.Task[None]]:
         """Begin to read; each task ends with its stream."""
@@ -37,8 +38,8 @@ class Capture:
 
     async def _read(self, stream: asyncio.StreamReader, kept: Kept) -> None:
         while chunk := await stream.read(_CHUNK):
-            self._total += len(chunk)
-            if self._total > self._cap:
+            self.total += len(chunk)
+            if self.total > self._cap:
                 self.over.set()
             kept.add(chunk)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from flyteplugins.codegen.core.environment import Lock
 
@@ -74,10 +74,39 @@ class Job:
             interpreter.
         limits: What it may use.
         network: Whether it may open connections.
+        preludes: Python code, each of which the interpreter may have run before the program without the program
+            telling a difference, the best first: imports that take long. They decide the speed of a job, never its
+            outcome. See `Start`.
     """
 
     argv: tuple[Argument, ...]
     outputs: Path
+    files: Mapping[str, Path] = field(default_factory=dict)
+    env: Mapping[str, Argument] = field(default_factory=dict)
+    limits: Limits = Limits()
+    network: bool = False
+    preludes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Start:
+    """A sandbox to start before its job is known: its interpreter runs a prelude, then waits. It serves one job.
+
+    It fits a job that names the prelude among its own and is the same in all that is here.
+
+    Attributes:
+        python: The interpreter and its options, with which the job's arguments begin.
+        prelude: The code that it runs.
+        arguments: What the prelude finds as `arguments`; the images that it names, the job may name as well.
+        files: Host files that the prelude needs, as in a job.
+        env: The job's variables.
+        limits: What both together may use; the seconds are counted from the job on.
+        network: Whether the job may open connections.
+    """
+
+    python: tuple[Argument, ...]
+    prelude: str
+    arguments: tuple[Argument, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
     env: Mapping[str, Argument] = field(default_factory=dict)
     limits: Limits = Limits()
@@ -167,4 +196,23 @@ class Runtime(Protocol):
             OutputTooLargeError: It printed or wrote more than its cap.
             SandboxFailedError: The sandbox failed, not the program.
         """
+        ...
+
+
+@runtime_checkable
+class StartsEarly(Protocol):
+    """A runtime that can start a sandbox before its job is known. One that can't has none of this."""
+
+    def start_early(self, start: Start) -> None:
+        """Begin to start a sandbox for a job to come; `run` uses it for the first job that it fits.
+
+        Nothing is raised: a sandbox that can't be started, for whatever reason, is not there.
+
+        Args:
+            start: What to start.
+        """
+        ...
+
+    async def end_early(self) -> None:
+        """End the sandboxes that got no job."""
         ...

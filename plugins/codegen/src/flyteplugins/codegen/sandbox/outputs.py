@@ -35,16 +35,26 @@ class Staging:
 
     def take_over(self) -> None:
         """Move the regular files and the folders to the job's outputs; leave links, devices, pipes and sockets."""
-        clean(self.path)
-        for entry in list(os.scandir(self.path)):
-            target = self._outputs / entry.name
-            if target.is_dir() and not target.is_symlink():
-                remove_tree(target)
-            Path(entry.path).replace(target)
+        take_over(self.path, self._outputs)
 
     def remove(self) -> None:
         """Remove the folder and what is left in it."""
         remove_tree(self.path)
+
+
+def take_over(staged: Path, outputs: Path) -> None:
+    """Move the regular files and the folders of a tree that is at rest; links, devices, pipes and sockets are removed.
+
+    Args:
+        staged: The folder that a program wrote to.
+        outputs: Where they go, on the same file system.
+    """
+    clean(staged)
+    for entry in list(os.scandir(staged)):
+        target = outputs / entry.name
+        if target.is_dir() and not target.is_symlink():
+            remove_tree(target)
+        Path(entry.path).replace(target)
 
 
 def clean(folder: Path) -> None:

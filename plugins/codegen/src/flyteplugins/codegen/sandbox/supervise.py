@@ -86,20 +86,53 @@ async def supervise(
         JobError: One of its kinds, as `Runtime.run` says.
         SandboxFailedError: `command` ended without having started the program.
     """
+    running = await begin(command, mode, program, limits)
+    try:
+        return await running.to_end(written)
+    finally:
+        await running.close()
+
+
+async def begin(
+    command: Sequence[str],
+    mode: Literal["contain", "adopt"],
+    program: Program,
+    limits: Limits,
+    passed: Sequence[int] = (),
+) -> Running:
+    """Start a program and hold it to its limits; the time is not counted yet.
+
+    Args:
+        command: As for `supervise`.
+        mode: As for `supervise`.
+        program: As for `supervise`.
+        limits: As for `supervise`.
+        passed: File descriptors that the program inherits.
+
+    Returns:
+        The program, which whoever called this has to close.
+
+    Raises:
+        SandboxFailedError: `command` ended without having started the program.
+    """
     group = ControlGroup(limits)  # on the loop: half a millisecond, and no cancellation can come between
     try:
-        guest = await _started([*command, mode], program, limits.output_bytes)
+        guest = await _started([*command, mode], program, limits.output_bytes, passed)
+        running = Running(guest, group, limits)
         try:
-            return await _Supervision(guest, group, limits, written).to_end()
-        finally:
+            await running.begin()
+        except BaseException:
             await guest.close()
-    finally:
+            raise
+        return running
+    except BaseException:
         await asyncio.to_thread(group.close)
+        raise
 
 
-async def _started(command: list[str], program: Program, output_cap: int) -> _Guest:
+async def _started(command: list[str], program: Program, output_cap: int, passed: Sequence[int]) -> _Guest:
     """Start a guest whole or not at all: asyncio, when it is cancelled in between, waits for orphans of its own."""
-    starting = asyncio.create_task(_Guest.start(command, program, output_cap))
+    starting = asyncio.create_task(_Guest.start(command, program, output_cap, passed))
     cancelled = None
     while not starting.done():
         try:
@@ -132,7 +165,7 @@ class _Guest:
         self._ended = asyncio.create_task(process.wait())
 
     @classmethod
-    async def start(cls, command: list[str], program: Program, output_cap: int) -> _Guest:
+    async def start(cls, command: list[str], program: Program, output_cap: int, passed: Sequence[int]) -> _Guest:
         """Start it; the program inside waits for `go`."""
         status_read, status_write = os.pipe()
         go_read, go_write = os.pipe()
@@ -146,7 +179,7 @@ class _Guest:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-                    pass_fds=inherited,
+                    pass_fds=(*inherited, *passed),
                     start_new_session=True,
                 )
         except BaseException as error:
@@ -213,22 +246,34 @@ class _Guest:
             os.close(self._status_fd)
 
 
-class _Supervision:
-    """One program from its start to its end."""
+class Running:
+    """One program from its start to its end; made by `begin`."""
 
-    def __init__(self, guest: _Guest, group: ControlGroup, limits: Limits, written: Sequence[Path]) -> None:
+    def __init__(self, guest: _Guest, group: ControlGroup, limits: Limits) -> None:
         self._guest = guest
         self._group = group
         self._limits = limits
-        self._written = written
+        self._written: Sequence[Path] = ()
+        self._line: asyncio.Task[str] | None = None
         self._peak = 0
 
-    async def to_end(self) -> Outcome:
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it runs, as far as anybody knows, and has printed nothing yet."""
+        return self._line is not None and not self._line.done() and self._guest.capture.total == 0
+
+    async def begin(self) -> None:
+        """Let the program start, within its limits."""
         await self._guest.ready()
         await asyncio.to_thread(self._confine)
-        began = time.monotonic()
+        self._line = asyncio.create_task(self._guest.line())
         self._guest.go()
-        excess, line = await self._wait()
+
+    async def to_end(self, written: Sequence[Path]) -> Outcome:
+        """Wait for the end of the program; its time is counted from now on. See `supervise`."""
+        self._written = written
+        began = time.monotonic()
+        excess, line = await self._wait(self._line or asyncio.create_task(self._guest.line()))
         seconds = time.monotonic() - began
         if excess is not None:
             await asyncio.to_thread(end_below, self._guest.pid)
@@ -238,6 +283,15 @@ class _Supervision:
         if excess is not None:
             raise _excess_error(excess, self._limits, self._printed())
         return self._judge(line, seconds)
+
+    async def close(self) -> None:
+        """Leave nothing of it behind."""
+        if self._line is not None:
+            self._line.cancel()
+        try:
+            await self._guest.close()
+        finally:
+            await asyncio.to_thread(self._group.close)
 
     def _confine(self) -> None:
         below = descendants(self._guest.pid)
@@ -257,8 +311,7 @@ class _Supervision:
                 with contextlib.suppress(OSError, ValueError):
                     resource.prlimit(first, resource.RLIMIT_NPROC, (most, most))
 
-    async def _wait(self) -> tuple[Excess | None, str]:
-        line = asyncio.create_task(self._guest.line())
+    async def _wait(self, line: asyncio.Task[str]) -> tuple[Excess | None, str]:
         watch = asyncio.create_task(self._watch())
         over = asyncio.create_task(self._guest.capture.over.wait())
         tasks: list[asyncio.Task[Any]] = [line, watch, over]

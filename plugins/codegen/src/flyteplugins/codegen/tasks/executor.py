@@ -23,7 +23,7 @@ from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.pinned import is_pinned, pin, pin_text
 from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.record import Record, local_record
-from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Python, Runtime
+from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Python, Runtime, Start, StartsEarly
 from flyteplugins.codegen.tasks import records
 from flyteplugins.codegen.tasks.records import Execution
 from flyteplugins.codegen.tasks.secrets import fingerprint, redact
@@ -68,6 +68,7 @@ class Work:
         limits: What it may use.
         network: Whether it may open connections.
         collect: Relative paths under `/var/outputs` that are wanted; None for every regular file.
+        preludes: What the interpreter may have run before; see `Job`. No part of the key: nothing comes of it.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Work:
     limits: Limits = field(default_factory=Limits)
     network: bool = False
     collect: tuple[str, ...] | None = None
+    preludes: tuple[str, ...] = ()
 
 
 class Executor:
@@ -184,6 +186,24 @@ class Executor:
             await records.save(self.record, key, epoch, execution, f"{self.name}-{work.name}")
             return execution
 
+    async def start_early(self, start: Start, files: Mapping[str, File | str]) -> None:
+        """Start a sandbox for work to come, where the runtime can; see `StartsEarly`.
+
+        Args:
+            start: What to start; the secrets and the files come on top.
+            files: What its prelude needs, as in `Work`.
+        """
+        if isinstance(self.runtime, StartsEarly):
+            pinned = await asyncio.to_thread(_pin_all, files)
+            paths = {path: Path(file.path) for path, file in pinned.items()}
+            env = {**start.env, **self._secrets}
+            self.runtime.start_early(dataclasses.replace(start, files=paths, env=env))
+
+    async def close(self) -> None:
+        """End what was started for work that did not come."""
+        if isinstance(self.runtime, StartsEarly):
+            await self.runtime.end_early()
+
     async def _build(self, wanted: str, body: Any) -> Environment:
         # Not cached by Flyte: a cached image that was deleted since would still be served. `prepare` verifies.
         step: Step[Environment] = Step(
@@ -248,6 +268,7 @@ async def _run_in(folder: Path, runtime: Runtime, work: Work, files: Mapping[str
                 env={**work.env, **work.secrets},
                 limits=work.limits,
                 network=work.network,
+                preludes=work.preludes,
             )
         )
         return Execution(
