@@ -415,6 +415,23 @@ async def test_an_answer_of_another_form_that_is_cut_off_is_asked_for_shorter(en
     assert forms(endpoint) == ["schema", "schema"], "an answer that was cut off says nothing of its form"
 
 
+async def test_code_that_is_cut_off_twice_is_asked_for_as_a_text_which_can_be_continued(endpoint: Endpoint) -> None:
+    parts = [f"{FENCE}python\nx = 1\n", f"y = 2\n{FENCE}\n"]
+
+    def respond(request: Received) -> Reply:
+        if request.form != "text":
+            return Reply('{"code": "x = 1\\ny =', finish_reason="length")
+        return Reply(parts.pop(0), finish_reason="length" if parts else "stop")
+
+    endpoint.respond = respond
+    assert (await model_at(endpoint.url).ask(CODE, HELLO)).code == "x = 1\ny = 2\n"
+    assert forms(endpoint) == ["schema", "schema", "text", "text"]
+
+    endpoint.respond = lambda request: Reply(json.dumps({"code": "z = 3"}))
+    assert (await model_at(endpoint.url).ask(CODE, HELLO)).code == "z = 3"
+    assert forms(endpoint)[-1] == "schema", "how long an answer may be is no fact of the endpoint"
+
+
 async def test_a_text_without_end_is_given_up(endpoint: Endpoint) -> None:
     def respond(request: Received) -> Reply:
         if request.form != "text":

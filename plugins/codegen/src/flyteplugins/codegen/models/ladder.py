@@ -30,8 +30,8 @@ _PATIENCE: Final = 2
 _REMEMBERED_SECONDS: Final = 30 * 86_400
 """How long what was seen of an endpoint counts: servers are updated, and the stricter forms are worth another try."""
 
-Flaw = Literal["ignored", "broken"]
-"""What an answer did to its form: it is no JSON at all, or JSON that does not parse, or has code that does not."""
+Flaw = Literal["ignored", "broken", "cut off"]
+"""What an answer did to its form: it is no JSON; it or the code in it does not parse; it has code and is cut off."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Ladder:
     def __init__(self, identity: Mapping[str, Any]) -> None:
         self._of = {"model": identity["model"], "api_base": identity["api_base"]}
         self._seen = Seen()
+        self._here = Seen()
         self._flaws: Counter[tuple[int, Flaw]] = Counter()
 
     async def recall(self) -> None:
@@ -107,15 +108,31 @@ class Ladder:
             Whether the next answer like this is to be asked for in another form.
         """
         place, has_code = FORMS.index(form), bool(code_paths(schema))
-        flaw = None if place == _TEXT or finish_reason in {CUT_OFF, *REFUSED} else flaw_of(text, schema)
+        if place == _TEXT or finish_reason in REFUSED:
+            return False
+        flaw: Flaw | None = None
+        if finish_reason != CUT_OFF:
+            flaw = flaw_of(text, schema)
+        elif has_code:
+            flaw = "cut off"
         if flaw:
             self._flaws[place, flaw] += 1
             if self._flaws[place, flaw] >= _PATIENCE:
-                await self._remember(_lesson(place, flaw, has_code=has_code))
+                await self._learn(place, flaw, has_code=has_code)
         return self._first(schema) > place
 
+    async def _learn(self, place: int, flaw: Flaw, *, has_code: bool) -> None:
+        if flaw == "cut off":
+            # A text can be continued. That is a matter of this request and of max_tokens, and no fact of the endpoint.
+            self._here = Seen(code_form=_TEXT)
+        elif flaw == "broken" and has_code:
+            await self._remember(Seen(code_form=_TEXT))
+        else:
+            await self._remember(Seen(place + 1, place + 1))
+
     def _first(self, schema: dict[str, Any]) -> int:
-        return max(self._seen.form, self._seen.code_form if code_paths(schema) else 0)
+        seen = self._seen.and_also(self._here)
+        return max(seen.form, seen.code_form if code_paths(schema) else 0)
 
     async def _remember(self, seen: Seen) -> None:
         self._seen = self._seen.and_also(seen)
@@ -173,9 +190,3 @@ def flaw_of(text: str, schema: dict[str, Any]) -> Flaw | None:
 def _bare(code: str) -> str:
     blocks = fenced_blocks(code)
     return blocks[0].text if code.lstrip().startswith("```") and blocks else code
-
-
-def _lesson(place: int, flaw: Flaw, *, has_code: bool) -> Seen:
-    if flaw == "broken" and has_code:
-        return Seen(code_form=_TEXT)
-    return Seen(place + 1, place + 1)
