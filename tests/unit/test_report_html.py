@@ -91,7 +91,7 @@ def test_its_policy_allows_its_own_style_sheet_and_no_other_content() -> None:
         "The total is 3.",
         "Attempt 1: failed at its tests",
         "test_total: assert '4' == '3'",
-        "Diagnosis: the code. The request says the sum.",
+        "Diagnosis: the code is at fault. The request says the sum.",
         "-print('first version')",
         "+ print(1 + 2) # both",
         "Packages added for it: numpy",

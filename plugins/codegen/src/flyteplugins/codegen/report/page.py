@@ -36,7 +36,11 @@ _FAILED_AT: Final = {
     "tests": "its tests",
     "suite": "the proof that its tests can fail",
 }
-_CHANGED: Final = {"logic": "the code", "environment": "the environment", "test_error": "the tests"}
+_AT_FAULT: Final = {
+    "logic": "the code is at fault",
+    "environment": "the environment is at fault",
+    "test_error": "the tests are at fault",
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Try:
     Attributes:
         attempt: The attempt.
         failed_at: Where it failed, in words; empty where it passed.
-        changed: What was changed next, in words; empty after the last one.
+        at_fault: What was changed next, in words; empty after the last one.
         code: How its code differs from that of the attempt before it.
         tests: How its tests differ.
         packages: Packages that it has and the attempt before it had not.
@@ -98,7 +102,7 @@ class Try:
 
     attempt: Attempt
     failed_at: str
-    changed: str
+    at_fault: str
     code: list[DiffLine]
     tests: list[DiffLine]
     packages: list[str]
@@ -145,7 +149,7 @@ class Change:
 
 @dataclass(frozen=True)
 class BarShape:
-    """A bar of a histogram: its text, its rows, and its height of 100."""
+    """A bar: its text, its rows, and its length, of 100."""
 
     label: str
     rows: int
@@ -158,7 +162,7 @@ class Column:
 
     Attributes:
         picture: The column.
-        bars: Its bars, the highest one 100 high.
+        bars: Its bars; of ranges the highest is 100 high, of values one that had all rows would be 100 long.
         others: Rows whose value is none of the most frequent ones.
         without: Why there are no bars; empty where there are.
     """
@@ -215,7 +219,7 @@ def tries_of(attempts: Sequence[Attempt]) -> list[Try]:
             Try(
                 attempt,
                 failed_at=_FAILED_AT.get(attempt.stage or "", ""),
-                changed=_CHANGED.get(attempt.error_type or "", ""),
+                at_fault=_AT_FAULT.get(attempt.error_type or "", ""),
                 code=difference(before.code, attempt.code) if before else [],
                 tests=difference(before.tests or "", attempt.tests or "") if before else [],
                 packages=[name for name in attempt.packages if before and name not in before.packages],
@@ -337,8 +341,8 @@ def _docstrings(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _column(picture: ColumnPicture, rows: int) -> Column:
-    highest = max((bar.rows for bar in picture.bars), default=0) or 1
-    bars = [BarShape(bar.label, bar.rows, 100 * bar.rows / highest) for bar in picture.bars]
+    full = max((bar.rows for bar in picture.bars), default=0) if picture.ranges else rows
+    bars = [BarShape(bar.label, bar.rows, 100 * bar.rows / max(1, full)) for bar in picture.bars]
     if not bars:
         return Column(picture, [], 0, _without_bars(picture, rows))
     return Column(picture, bars, max(0, rows - picture.nulls - sum(bar.rows for bar in bars)), "")
