@@ -385,6 +385,28 @@ async def test_a_call_that_begins_while_the_endpoint_asked_another_to_wait_waits
     assert all(later.at - endpoint.requests[0].at >= 0.5 for later in endpoint.requests[1:])
 
 
+async def test_a_call_does_not_wait_for_anothers_sake_longer_than_its_generation_may_take(endpoint: Endpoint) -> None:
+    told = asyncio.Event()
+    endpoint.say(Reply(status=429, headers={"retry-after": "3"}), "fine")
+    provider = provider_at(endpoint, api_key_name=None)
+    first = asyncio.ensure_future(ask(provider, Waits(tell=lambda *said: told.set())))
+    await told.wait()
+    with pytest.raises(ModelUnavailableError, match=r"asked another call to wait\. .*left of the generation's budget"):
+        await ask(provider, Waits(seconds_left=lambda: 1.0))
+    first.cancel()
+    assert len(endpoint.requests) == 1
+
+
+async def test_a_call_that_waited_for_anothers_sake_has_all_of_its_own_time(endpoint: Endpoint) -> None:
+    told = asyncio.Event()
+    endpoint.say(Reply(status=429, headers={"retry-after": "1.2"}), Reply("fine", delay=0.3), Reply("fine", delay=0.3))
+    provider = provider_at(endpoint, api_key_name=None, call_timeout=0.8)
+    first = asyncio.ensure_future(ask(provider, Waits(tell=lambda *said: told.set())))
+    await told.wait()
+    assert (await ask(provider)).text == "fine"
+    first.cancel()
+
+
 def test_calls_that_are_told_to_wait_at_one_moment_come_back_at_many() -> None:
     for asked in (10.0, None):
         waits = sorted(Retries().wait(1, asked) or 0.0 for _ in range(200))

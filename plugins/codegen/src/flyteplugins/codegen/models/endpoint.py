@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -57,7 +58,7 @@ class Retries:
         """Seconds to wait before the next try.
 
         Args:
-            tried: Tries so far, at least 1.
+            tried: Tries so far.
             asked: What the endpoint asked for, in seconds.
 
         Returns:
@@ -65,7 +66,7 @@ class Retries:
         """
         if tried >= self.tries or (asked is not None and asked > self.longest_seconds):
             return None
-        backoff = min(self.longest_seconds, self.base_seconds * 2.0 ** (tried - 1))
+        backoff = min(self.longest_seconds, self.base_seconds * 2.0 ** max(0, tried - 1))
         # Calls that were told to wait at the same moment must not come back at the same moment.
         return self.spread(backoff) if asked is None else max(asked + self.spread(asked / 4), self.spread(backoff))
 
@@ -134,10 +135,10 @@ class Endpoint:
         """
         waits = waits or Waits()
         module, key = await asyncio.to_thread(self._ready)
+        await self._until_welcome(step, waits)
         end = time.monotonic() + 2 * self._call_timeout
         tried = 0
         while True:
-            await self._until_welcome(step, waits)
             tried += 1
             seconds = min(self._call_timeout, end - time.monotonic())
             try:
@@ -150,8 +151,6 @@ class Endpoint:
             if fault.kind not in PASSING:
                 raise self._refusal(fault, step) from None
             wait = self._wait(fault, step, tried, end - time.monotonic(), waits)
-            if fault.retry_after is not None:
-                self._welcome_at = max(self._welcome_at, time.monotonic() + fault.retry_after)
             await self._sleep(step, f"{self._said(fault)}{_shown_status(fault)}", wait, waits)
 
     def problem(self) -> CodegenError | None:
@@ -198,7 +197,8 @@ class Endpoint:
         """Wait while the endpoint has asked for it in its answer to another call."""
         pause = self._welcome_at - time.monotonic()
         if pause > 0:
-            await self._sleep(step, "It asked another call to wait", pause + self._retries.spread(pause / 4), waits)
+            fault = Fault("busy", "it asked another call to wait", retry_after=pause)
+            await self._sleep(step, fault.said, self._wait(fault, step, 0, math.inf, waits), waits)
 
     async def _sleep(self, step: str, reason: str, seconds: float, waits: Waits) -> None:
         logger.warning("step %s: %s: %s. Trying again in %.1f s.", step, self.credentials.where(), reason, seconds)
@@ -207,9 +207,12 @@ class Endpoint:
 
     def _wait(self, fault: Fault, step: str, tried: int, left: float, waits: Waits) -> float:
         """Seconds to wait before the next try; raises where there is to be none."""
-        wait = self._retries.wait(tried, fault.retry_after)
-        generation = waits.seconds_left()
-        asked = fault.retry_after
+        asked, now, generation = fault.retry_after, time.monotonic(), waits.seconds_left()
+        wait = self._retries.wait(tried, asked)
+        if wait is not None and self._welcome_at > now + wait:
+            # Another call was told to wait longer.
+            asked = self._welcome_at - now
+            wait = self._retries.wait(tried, asked)
         why = f"It asks to wait {_shown_seconds(asked)}" if asked else ""
         if asked is not None and asked > self._retries.longest_seconds:
             why += f", and {_shown_seconds(self._retries.longest_seconds)} is the most that is waited. "
@@ -221,6 +224,7 @@ class Endpoint:
         elif wait >= left or (fault.kind == "slow" and left < self._call_timeout / 2):
             why += f", and the call has {_shown_seconds(max(left, 0))} left (call_timeout=). " if asked else ""
         else:
+            self._welcome_at = max(self._welcome_at, now + (asked or 0.0))
             return wait
         raise self._unavailable(fault, step, tried, why) from None
 
