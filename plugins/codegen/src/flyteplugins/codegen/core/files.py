@@ -76,10 +76,29 @@ def storing(place: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        raise StorageFailedError(
-            f"Nothing can be stored in {place}: {error.strerror}. Make room, with `codegen cache prune` for one, or "
-            "name another folder in FLYTEPLUGINS_CODEGEN_HOME."
-        ) from error
+        raise _no_room(place, os.strerror(error.errno)) from error
+
+
+def check_room(said: str, place: Path) -> None:
+    """Make the machine's fault of what another program says where it could not store something.
+
+    Args:
+        said: What the program said when it failed.
+        place: What the error names.
+
+    Raises:
+        StorageFailedError: It says that the disk is full, a quota is reached, or the file system can only be read.
+    """
+    for reason in map(os.strerror, sorted(_NO_ROOM)):
+        if reason in said:
+            raise _no_room(place, reason)
+
+
+def _no_room(place: Path, reason: str) -> StorageFailedError:
+    return StorageFailedError(
+        f"Nothing can be stored in {place}: {reason}. Make room, with `codegen cache prune` for one, or name another "
+        "folder in FLYTEPLUGINS_CODEGEN_HOME."
+    )
 
 
 def sweep_locks(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from flyteplugins.codegen.core.commands import Finished
 from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
-from flyteplugins.codegen.core.files import file_lock, write_atomically
+from flyteplugins.codegen.core.files import file_lock, storing, write_atomically
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.uv import run_uv
 from flyteplugins.codegen.packages.errors import (
@@ -59,6 +59,7 @@ async def resolve(spec: EnvironmentSpec, *, platform: str | None = None, guessed
     Raises:
         PackageError: What was asked for can't be had; the subclass says why, `packages` which.
         EnvironmentBuildError: The index or this machine failed.
+        StorageFailedError: There is no room for the lock.
     """
     target = platform or default_platform()
     place = home() / "locks" / f"{spec.key}-{target}.json"
@@ -73,7 +74,8 @@ async def resolve(spec: EnvironmentSpec, *, platform: str | None = None, guessed
             requirements=await _compile(spec, target, frozenset(guessed)) if spec.packages else "",
             system_packages=spec.system_packages,
         )
-        await asyncio.to_thread(write_atomically, place, lock.model_dump_json().encode())
+        with storing(place.parent):
+            await asyncio.to_thread(write_atomically, place, lock.model_dump_json().encode())
         return lock
 
 

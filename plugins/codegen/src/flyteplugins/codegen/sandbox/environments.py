@@ -14,7 +14,7 @@ from typing import Final
 
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import EnvironmentBuildError
-from flyteplugins.codegen.core.files import file_lock
+from flyteplugins.codegen.core.files import check_room, file_lock, storing
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.scratch import scratch, scratch_in, sweep
 from flyteplugins.codegen.core.uv import run_uv
@@ -92,6 +92,7 @@ class EnvironmentStore:
 
         Raises:
             EnvironmentBuildError: It can't be built.
+            StorageFailedError: There is no room for it.
         """
         path = self.path(lock.key)
         for _ in range(_TRIES):
@@ -155,13 +156,14 @@ class EnvironmentStore:
 
     async def _build(self, lock: Lock, path: Path) -> None:
         await asyncio.to_thread(sweep, self._root)  # builds that were killed
-        async with scratch_in(self._root) as folder:
-            await _install(lock, folder / "building")
-            # One that failed its check is renamed first, so that it is never half there under its own name. Sandboxes
-            # that use it keep what they have mounted.
-            with contextlib.suppress(FileNotFoundError):
-                await asyncio.to_thread(path.rename, folder / "damaged")
-            await asyncio.to_thread((folder / "building").rename, path)
+        with storing(self._root):
+            async with scratch_in(self._root) as folder:
+                await _install(lock, folder / "building")
+                # One that failed its check is renamed first, so that it is never half there under its own name.
+                # Sandboxes that use it keep what they have mounted.
+                with contextlib.suppress(FileNotFoundError):
+                    await asyncio.to_thread(path.rename, folder / "damaged")
+                await asyncio.to_thread((folder / "building").rename, path)
 
 
 class _Hold:
@@ -200,6 +202,7 @@ async def _install(lock: Lock, folder: Path) -> None:
     venv = ["venv", "--quiet", "--relocatable", "--no-project", "--python", str(interpreter), str(folder)]
     made = await run_uv(venv)
     if made.exit_code != 0:
+        check_room(made.stderr, folder.parents[1])
         raise EnvironmentBuildError(f"uv can't make an environment with {interpreter}: {made.stderr.strip()}")
     python = folder / "bin" / "python"
     if lock.requirements.strip():
@@ -229,6 +232,7 @@ async def _sync(python: Path, requirements: Path, lock: Lock) -> None:
         return
     fetched = await run_uv(sync)
     if fetched.exit_code != 0:
+        check_room(fetched.stderr, requirements.parents[2])
         said = fetched.stderr.strip()[-2000:]
         named = tuple(name for name in _names(lock.requirements) if re.search(rf"\b{re.escape(name)}\b", said))
         raise EnvironmentBuildError(f"{', '.join(named) or 'The packages'} can't be installed: {said}", named)

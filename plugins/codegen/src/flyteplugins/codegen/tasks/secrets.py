@@ -7,9 +7,11 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final, Protocol
 
 from flyteplugins.codegen.core.errors import MissingCredentialError
+from flyteplugins.codegen.core.files import storing
 from flyteplugins.codegen.core.paths import home
 
 _SHORTEST_REDACTED: Final = 4
@@ -88,7 +90,12 @@ def _salt() -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with storing(path.parent):
+            return _new_salt(path)
+
+
+def _new_salt(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"salt.{secrets.token_hex(8)}")
     descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
