@@ -130,7 +130,10 @@ def test_a_generation_is_told_in_plain_lines_with_receipt_outputs_and_folder(
     assert "\x1b" not in generated.stdout
     assert "Done in 1 attempt." in lines
     assert "  count = 1" in lines
-    assert lines[-1] == f"Saved in {shell.folder / 'good'}"
+    assert lines[-2:] == [
+        f"Saved in {shell.folder / 'good'}",
+        f"Its report: {shell.folder / 'good' / 'report.html'}",
+    ]
     assert generated.stderr == ""
 
 

@@ -114,6 +114,7 @@ def tell(screen: Screen, result: CodeGenEvalResult, folder: Path, values: dict[s
         for line in output.as_lines(values):
             screen.say(f"  {line}")
     screen.say(f"\nSaved in {folder}")
+    screen.say(f"Its report: {folder / saved.REPORT}")
     screen.document(
         {
             "success": result.success,

@@ -14,6 +14,7 @@ from flyteplugins.codegen.cli import arguments, output
 from flyteplugins.codegen.cli.console import FAILED, Screen
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.settings import RUNTIMES
+from flyteplugins.codegen.report.receipt import WIDTH
 from flyteplugins.codegen.results.saved import load, write_report
 
 
@@ -51,7 +52,8 @@ def show(screen: Screen, folder: Path, html: bool, opens: bool) -> None:
         screen.say(f"                  for example {name}={text}")
     screen.say(f"Outputs           {outputs}")
     if result.plan:
-        screen.say(f"Does              {' '.join(result.plan.description.split())}")
+        does = " ".join(result.plan.description.split())
+        screen.say(textwrap.fill(does, WIDTH, initial_indent="Does".ljust(18), subsequent_indent=" " * 18))
     screen.say()
     screen.say(result.summary())
     for number, revision in enumerate(result.revisions, start=1):

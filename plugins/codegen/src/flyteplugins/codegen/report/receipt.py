@@ -11,7 +11,9 @@ from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.verdict import Check, SuiteProof
 from flyteplugins.codegen.report.words import cost_of, count_of, plain
 
-_WIDTH: Final = 100
+WIDTH: Final = 100
+"""Columns of the text."""
+
 _LABEL: Final = 18
 """Columns of the labels on the left."""
 
@@ -59,7 +61,7 @@ def _headline(result: CodeGenEvalResult) -> Iterator[str]:
         head, tail = error[: _ERROR_LINES // 2], error[-_ERROR_LINES // 2 :]
         error = [*head, f"... {len(error) - _ERROR_LINES} lines left out", *tail]
     for line in error:
-        yield from textwrap.wrap(line, _WIDTH, initial_indent="  ", subsequent_indent="  ") or [""]
+        yield from textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="  ") or [""]
     yield ""
 
 
@@ -67,7 +69,7 @@ def _row(label: str, entries: Iterable[str]) -> Iterator[str]:
     """A label and its entries, one below the other."""
     head = label.ljust(_LABEL)
     for entry in entries:
-        wrapped = textwrap.wrap(entry, _WIDTH - _LABEL, subsequent_indent="  ", break_on_hyphens=False) or [""]
+        wrapped = textwrap.wrap(entry, WIDTH - _LABEL, subsequent_indent="  ", break_on_hyphens=False) or [""]
         for line in wrapped:
             yield (head + line).rstrip()
             head = " " * _LABEL

@@ -49,7 +49,7 @@ def demo(screen: Screen, model: str | None, api_base: str | None, api_key: str |
     folder = saved.save(result, out / _GENERATION)
     screen.say(f"\n{result.summary()}")
     if not result.success:
-        screen.say(f"\nThe best attempt is in {folder}")
+        screen.say(f"\nThe best attempt is in {folder}, and all of it in {saved.REPORT} there.")
         _document(screen, result, folder, None, [])
         sys.exit(FAILED)
     values = run_and_keep(result, folder)
@@ -59,6 +59,7 @@ def demo(screen: Screen, model: str | None, api_base: str | None, api_key: str |
     screen.say(f"\n{table(groups)}")
     screen.say(f"\nAudience    {audience}")
     screen.say(f"Generation  {folder}")
+    screen.say(f"Report      {folder / saved.REPORT}")
     screen.say(f"Run it again, or on other data: codegen run {folder} [user_features=PATH] [seed=PATH]")
     _document(screen, result, folder, audience, groups)
 
