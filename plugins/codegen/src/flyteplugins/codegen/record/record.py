@@ -142,6 +142,19 @@ class Record:
         for shelf in self._shelves():
             await self._create(shelf, entry, _withdrawal(entry.version), b"")
 
+    async def withdrawals(self, kind: str, key: str) -> int:
+        """How many versions under a key were withdrawn.
+
+        Args:
+            kind: Kind of the entries.
+            key: Their key.
+
+        Returns:
+            The count.
+        """
+        contents = [await self._contents(shelf, kind, key) for shelf in self._shelves()]
+        return len({name for names in contents for name in names if name.endswith(WITHDRAWN)})
+
     def lock(self, kind: str, key: str) -> AbstractAsyncContextManager[None]:
         """Keep others on this machine from working at the same entry at the same time.
 

@@ -18,8 +18,8 @@ _SECONDS: Final = 5.0
 _BYTES_A_SECOND: Final = 1 << 20
 """How fast a large file must at least travel."""
 
-_REST_SECONDS: Final = 60.0
-"""How long a shelf that failed is left alone; reading and writing apart, since many may only read."""
+_REST_SECONDS: Final = 300.0
+"""How long a shelf that failed is left alone. One that can't be written is read on: many may only read."""
 
 
 class RestingError(OSError):
@@ -76,8 +76,12 @@ class RemoteShelf:
         try:
             return await asyncio.wait_for(operation(), seconds)
         except asyncio.TimeoutError:
-            self._rests_until[doing] = time.monotonic() + _REST_SECONDS
+            self._rest(doing)
             raise TimeoutError(f"no answer within {seconds:.0f} seconds") from None
         except OSError:
-            self._rests_until[doing] = time.monotonic() + _REST_SECONDS
+            self._rest(doing)
             raise
+
+    def _rest(self, doing: str) -> None:
+        for affected in ("writing",) if doing == "writing" else ("reading", "writing"):
+            self._rests_until[affected] = time.monotonic() + _REST_SECONDS
