@@ -311,6 +311,33 @@ def test_a_follow_up_without_a_test_of_its_own_is_told(
     assert revised.tests == generated.tests
 
 
+def test_tests_that_the_code_of_before_passes_too_are_told(
+    generated: CodeGenEvalResult, agent: AutoCoderAgent, endpoint: Endpoint
+) -> None:
+    gone = [
+        {"name": name, "quote": "Count every row twice", "reason": "It counts each once."}
+        for name in ("test_count_counts_the_rows", "test_sample")
+    ]
+    idle = "def test_sample_is_counted(run_solution):\n    assert run_solution().outputs['count'] in (3, 6)\n"
+    twice = CODE.replace("len(rows)", "len(rows) * 2")
+    say(endpoint, code=twice, tests={"dropped": gone, "code": idle, "packages": [], "coverage": []})
+    revised = generated.revise("Count every row twice.", agent=agent)
+    assert revised.success, revised.error
+    assert any("code of before" in line and "twice" in line for line in revised.receipt.not_checked)
+    assert revised.run() == (12.0, 6)
+
+
+def test_tests_that_refuse_the_code_of_before_are_proved_on_it(
+    generated: CodeGenEvalResult, agent: AutoCoderAgent, endpoint: Endpoint
+) -> None:
+    say(endpoint)
+    revised = generated.revise(FOLLOW_UP, agent=agent)
+    assert revised.receipt.proof
+    assert revised.receipt.proof.survivors == ()
+    assert revised.receipt.not_checked == []
+    assert "test_negative_amounts_are_left_out_and_counted" in revised.receipt.proof.proved
+
+
 def test_the_settings_are_those_of_the_generation_but_for_what_is_secret(
     generated: CodeGenEvalResult, first_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ class Desk:
                 if name in self.request.contract.scalar_inputs
             },
             environment=environment,
+            former=draft.former,
         )
         verdict = await check(subject, self._bench(tools, attempt), proof=draft.proof)
         if verdict.failure:

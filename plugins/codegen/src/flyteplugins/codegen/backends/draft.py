@@ -24,6 +24,7 @@ class Draft:
         test_packages: Distributions that the model says the tests import beyond the usual ones.
         added_test_packages: Distributions that the tests were found to lack.
         proof: Whether these tests can fail, where that was found out.
+        former: The code of before a revision, which the tests should refuse; None where there was none.
         told: Names of the advisory checks that the model was told of; each is told once.
     """
 
@@ -36,6 +37,7 @@ class Draft:
     test_packages: tuple[str, ...] = ()
     added_test_packages: tuple[str, ...] = ()
     proof: SuiteProof | None = None
+    former: str | None = None
     told: frozenset[str] = frozenset()
 
 

@@ -16,6 +16,7 @@ from flyteplugins.codegen.backends.origin import WITHHELD, origin_of, settings_o
 from flyteplugins.codegen.backends.outcome import result_of
 from flyteplugins.codegen.backends.pipeline import carry_out
 from flyteplugins.codegen.backends.revised_tests import compared, revised, revised_tests_step, sources
+from flyteplugins.codegen.checks.proof import FORMER
 from flyteplugins.codegen.core.errors import InvalidRequestError, ModelError
 from flyteplugins.codegen.core.history import Revision
 from flyteplugins.codegen.core.result import CodeGenEvalResult, Origin, RevisionOptions
@@ -29,6 +30,7 @@ from flyteplugins.codegen.results.script import changed_requirements, requiremen
 from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
 from flyteplugins.codegen.tasks.local_run import in_run
 
+_NOT_KNOWN: Final = "What was asked is not known."
 _NO_PLAN: Final = CodePlan(description="", approach="")
 
 
@@ -48,6 +50,8 @@ async def revise(result: CodeGenEvalResult, wanted: RevisionOptions) -> CodeGenE
         raise InvalidRequestError("This result has no code that could be revised. Generate it anew.")
     if wanted.prompt is not None and (not isinstance(wanted.prompt, str) or not wanted.prompt.strip()):
         raise InvalidRequestError("The follow-up request is empty. Say in plain language what is to be different.")
+    if wanted.prompt and not result.origin.prompt and result.plan is None:
+        raise InvalidRequestError("This result does not say what was asked: it has no `origin`. Generate it anew.")
     settings = settings_of(result, wanted.agent, asks=wanted.prompt is not None)
     if wanted.tests is not None:
         settings = dataclasses.replace(settings, skip_tests=False)
@@ -80,7 +84,8 @@ async def _revised(
 
 async def _by_model(desk: Desk, before: Draft, follow_up: str, reasons: dict[str, str]) -> Draft:
     """Change the plan first; then the code and, beside it and without seeing it, the tests."""
-    draft = dataclasses.replace(before, plan=await _plan(desk, before, follow_up))
+    plan = await _plan(desk, before, follow_up)
+    draft = dataclasses.replace(before, plan=plan, former=before.solution.code)
     solution, tests = await both(_code(desk, draft, follow_up), _tests(desk, draft, follow_up, reasons))
     return dataclasses.replace(tests, solution=solution)
 
@@ -156,10 +161,10 @@ async def _tests(desk: Desk, draft: Draft, follow_up: str, reasons: dict[str, st
 def _asked(result: CodeGenEvalResult, wanted: RevisionOptions) -> Asked:
     """The request of the generation, with all follow-up requests and the same contract."""
     origin, contract = result.origin, result.contract
-    prompt = origin.prompt or (f"{result.plan.description}\n\n{result.plan.approach}" if result.plan else "")
+    planned = f"{result.plan.description}\n\n{result.plan.approach}" if result.plan else _NOT_KNOWN
     follow_ups = [revision.prompt for revision in result.revisions if revision.prompt]
     return Asked(
-        prompt=prompt,
+        prompt=origin.prompt or planned,
         schema=origin.context,
         constraints=origin.constraints,
         samples=result.original_samples,
@@ -207,6 +212,17 @@ def _same_agent(one: Origin, other: Origin) -> bool:
     return {**one.agent, WITHHELD: None} == {**other.agent, WITHHELD: None}
 
 
+def _untested(after: CodeGenEvalResult, revision: Revision) -> list[str]:
+    """What the tests do not say of a follow-up request."""
+    if after.tests is None:
+        return []
+    if not revision.added:
+        return [f"No test was written for the follow-up request: {revision.prompt}"]
+    if after.receipt.proof and FORMER in after.receipt.proof.survivors:
+        return [f"The tests pass on the code of before as well: nothing shows that this is met: {revision.prompt}"]
+    return []
+
+
 def _with_history(
     before: CodeGenEvalResult, after: CodeGenEvalResult, wanted: RevisionOptions, reasons: dict[str, str]
 ) -> CodeGenEvalResult:
@@ -223,10 +239,8 @@ def _with_history(
         dropped=dropped,
         added=added,
     )
-    receipt = after.receipt
-    if not by_person and after.tests is not None and not added:
-        note = f"No test was written for the follow-up request: {wanted.prompt}"
-        receipt = receipt.model_copy(update={"not_checked": [*receipt.not_checked, note]})
+    left = [] if by_person else _untested(after, revision)
+    receipt = after.receipt.model_copy(update={"not_checked": [*after.receipt.not_checked, *left]})
     calls = max((item["call"] for item in before.conversation_history), default=0)
     return after.model_copy(
         update={

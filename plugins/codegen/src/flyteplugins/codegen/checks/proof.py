@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from flyteplugins.codegen.checks.contract_checks import parse_outputs, run_on_samples
 from flyteplugins.codegen.checks.mutants import Mutant, mutants, stubs
@@ -18,6 +19,9 @@ from flyteplugins.codegen.core.verdict import Failure, SuiteProof
 from flyteplugins.codegen.data.compare import compare_outputs
 from flyteplugins.codegen.tasks.records import Execution
 
+FORMER: Final = "the code of before, which ignores the follow-up request"
+"""What the mutant changed that is no mutant but what a revision started from."""
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -25,7 +29,7 @@ class Tried:
 
     Attributes:
         stubs: What programs write that ignore their inputs, by output.
-        mutants: Programs with one small fault.
+        mutants: Programs with one small fault, and the one of before a revision, which lacks what is new.
     """
 
     stubs: Sequence[Mapping[str, str]]
@@ -34,7 +38,8 @@ class Tried:
     @classmethod
     def of(cls, subject: Subject) -> Tried:
         """The ones for a draft; the same for the same code and contract."""
-        return cls(stubs(subject.contract), mutants(subject.code))
+        former = [Mutant(subject.former, FORMER)] if subject.former not in (None, subject.code) else []
+        return cls(stubs(subject.contract), [*mutants(subject.code), *former])
 
     @property
     def variants(self) -> Variants:

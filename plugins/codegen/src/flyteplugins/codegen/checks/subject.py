@@ -31,6 +31,7 @@ class Subject:
         samples: Pinned files by input name: the samples, and an example for each File input without one.
         examples: Text of a value for each input that is no file.
         environment: What the script runs on.
+        former: The script of before a revision; None where there was none.
     """
 
     code: str
@@ -39,6 +40,7 @@ class Subject:
     samples: Mapping[str, File]
     examples: Mapping[str, str]
     environment: Environment
+    former: str | None = None
 
 
 @dataclass(frozen=True)
