@@ -111,6 +111,8 @@ class Endpoint:
     def __init__(self, tls: Path | None = None, port: int = 0) -> None:
         self.requests: list[Received] = []
         self.abandoned = 0
+        self.any_path = False
+        """Answer on the paths of other providers, too, in the shape of OpenAI's."""
         self.respond: Callable[[Received], Answer] = self._scripted
         self._script: deque[Answer] = deque()
         self._by_step: dict[str, deque[Answer]] = {}
@@ -177,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Received(self.path, headers, body, time.monotonic())
         self.server.endpoint.requests.append(request)
-        if not self.path.endswith(("/chat/completions", "/messages")):
+        if not self.server.endpoint.any_path and not self.path.endswith(("/chat/completions", "/messages")):
             self._send(404, json.dumps({"error": {"message": f"no such path: {self.path}"}}), {})
             return
         answer = self.server.endpoint.respond(request)

@@ -194,6 +194,23 @@ async def test_a_fault_that_passes_ends_in_an_answer(endpoint: Endpoint, shape: 
     assert len(endpoint.requests) == 2
 
 
+@pytest.mark.parametrize("name", ["401", "429", "500", "wrong content type", "a list", "context length, vLLM", "400"])
+@pytest.mark.parametrize("provider", ["azure", "deepseek", "gemini", "groq", "hosted_vllm", "mistral", "ollama_chat"])
+async def test_faults_are_told_apart_through_the_clients_of_other_providers(
+    endpoint: Endpoint, provider: str, name: str
+) -> None:
+    case = {**PASSING, **LASTING}[name]
+    endpoint.any_path = True
+    endpoint.respond = lambda request: case.fault
+    params = {"api_key": "a-key-of-loopback", **({"api_version": "2024-02-01"} if provider == "azure" else {})}
+    retries = Retries(base_seconds=0.01)
+    with pytest.raises(case.error) as caught:
+        await ask(LiteLLMProvider(f"{provider}/any", None, endpoint.url, params, retries=retries))
+    assert isinstance(caught.value, ContextTooLongError) == (case.error is ContextTooLongError)
+    asked = [request for request in endpoint.requests if not request.path.endswith("/show")]  # Ollama's capabilities
+    assert len(asked) == case.requests
+
+
 @pytest.mark.parametrize("name", SLOW)
 async def test_an_answer_that_does_not_end_is_asked_for_once_more_and_given_up(
     endpoint: Endpoint, shape: str, name: str

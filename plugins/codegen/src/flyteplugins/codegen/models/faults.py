@@ -105,7 +105,7 @@ def fault_of(module: Any, error: Exception) -> Fault:
     # litellm makes up a status of 500 for whatever goes wrong without one.
     status = sent or _number(getattr(error, "status_code", None), 500)
     kind = _kind_said(module, error, " ".join(str(cause)[:_READ_CHARACTERS] for cause in causes[:2]))
-    if kind is None and sent is None and status >= 500:
+    if kind is None and sent is None and (status >= 500 or not _refused_by_a_client(causes[-1])):
         return _unanswered(causes)
     return Fault(
         kind=kind or _KINDS.get(status) or ("busy" if status >= 500 else "form"),
@@ -132,6 +132,11 @@ def _status_sent(causes: list[BaseException]) -> int | None:
         if type(cause).__name__ == "HTTPStatusError":
             return _number(getattr(getattr(cause, "response", None), "status_code", None), 500)
     return None
+
+
+def _refused_by_a_client(root: BaseException) -> bool:
+    """Whether litellm, or a client under it, would not send the request: an error of its own, with a cause of none."""
+    return type(root).__module__.split(".")[0] in {"litellm", "openai"}
 
 
 def _unanswered(causes: list[BaseException]) -> Fault:
