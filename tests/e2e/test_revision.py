@@ -485,3 +485,43 @@ async def test_a_revision_can_be_awaited(
     say(endpoint)
     revised = await generated.revise.aio(FOLLOW_UP, agent=agent)
     assert revised.success, revised.error
+
+
+def test_a_file_that_the_user_gave_as_an_example_goes_along(
+    agent: AutoCoderAgent, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    (tmp_path / "names.lst").write_text("ada\ngrace\n")
+    code = (
+        CODE.replace("--sales", "--names")
+        .replace("total(args.sales)", "(0.0, sum('ada' in line or 1 / 0 for line in open(args.names)))")
+        .replace("'ada' in line or 1 / 0", "line != '' if 'a' in line else 1 / 0")
+    )
+    tests = """
+def test_lines_are_counted(run_solution, tmp_path):
+    path = tmp_path / "names.lst"
+    path.write_text("anna\\nada\\nida\\n")
+    assert run_solution(names=path).outputs == {"total": 0.0, "count": 3}
+
+
+def test_a_line_without_an_a_is_refused(run_solution, tmp_path):
+    path = tmp_path / "names.lst"
+    path.write_text("bob\\n")
+    assert run_solution(names=path).exit_code != 0
+"""
+    endpoint.say_to("plan", PLAN)
+    endpoint.say_to("code", {**coded(code), "examples": [{"name": "names", "value": "bob"}]})
+    endpoint.say_to("tests", {"code": tests, "packages": [], "coverage": []})
+    result = agent.generate(
+        prompt="Count the lines.",
+        inputs={"names": File},
+        outputs={"total": float, "count": int},
+        input_examples={"names": File(path=str(tmp_path / "names.lst"))},
+    )
+    assert result.success, result.error
+    result.save(tmp_path / "saved").rename(tmp_path / "elsewhere")
+    (tmp_path / "names.lst").unlink()
+    read = CodeGenEvalResult.load(tmp_path / "elsewhere")
+    assert Path(read.origin.example_files["names"].path).is_relative_to(tmp_path / "elsewhere")
+    revised = read.revise(code=code.replace("no rows", "not a single row"))
+    # The model's own example, "bob", would be refused.
+    assert revised.success, revised.error

@@ -101,7 +101,9 @@ async def _recorded(record: Record, key: str, settings: Settings, asked: Asked) 
         update={
             "original_samples": dict(asked.samples or {}) or None,
             "defaults": defaults_of(settings),
-            "origin": result.origin.model_copy(update={"agent": agent_of(settings)}),
+            "origin": result.origin.model_copy(
+                update={"agent": agent_of(settings), "example_files": asked.example_files}
+            ),
         }
     )
 
@@ -109,7 +111,7 @@ async def _recorded(record: Record, key: str, settings: Settings, asked: Asked) 
 def _body(result: CodeGenEvalResult) -> dict[str, Any]:
     # What the caller brings each time is left out: files are where they were pinned, and `defaults` may hold secrets.
     # A text, for the order of its entries is part of it: a record sorts those of its own.
-    document = result.model_dump_json(exclude={"original_samples", "defaults"})
+    document = result.model_dump_json(exclude={"original_samples": True, "defaults": True, "origin": {"example_files"}})
     return {"result": document, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
 
 

@@ -50,6 +50,7 @@ def origin_of(settings: Settings, request: Request, evaluation: Evaluation) -> O
         context=request.schema,
         constraints=list(request.constraints),
         input_examples={name: format_scalar(value) for name, value in request.input_examples.items()},
+        example_files=dict(request.example_files),
         data_checks=[check.model_dump(mode="json") for check in checks],
         agent=agent_of(settings),
     )

@@ -171,9 +171,12 @@ def _asked(result: CodeGenEvalResult, wanted: RevisionOptions) -> Asked:
         inputs={name: kind for name, kind in result.declared_inputs.items() if name not in contract.samples},
         outputs=dict(result.declared_outputs),
         input_examples={
-            name: parse_scalar(text, contract.inputs[name])
-            for name, text in origin.input_examples.items()
-            if name in contract.scalar_inputs
+            **{
+                name: parse_scalar(text, contract.inputs[name])
+                for name, text in origin.input_examples.items()
+                if name in contract.scalar_inputs
+            },
+            **origin.example_files,
         },
         follow_ups=[*follow_ups, *([wanted.prompt] if wanted.prompt else [])],
     )

@@ -70,6 +70,7 @@ class Origin(Data):
         context: Free-form text about formats and target structures, or None.
         constraints: Rules that the code must respect.
         input_examples: Text of the values that the user gave for inputs without a sample.
+        example_files: The files that the user gave for inputs of type `File` without a sample.
         data_checks: The checks on columns that the constraints came to, as the model read them.
         agent: The settings of the agent that are plain data, by name; a key or another secret is not among them.
             `withheld` lists the names of those that were left out for that.
@@ -79,6 +80,7 @@ class Origin(Data):
     context: str | None = None
     constraints: list[str] = Field(default_factory=list)
     input_examples: dict[str, str] = Field(default_factory=dict)
+    example_files: dict[str, File] = Field(default_factory=dict)
     data_checks: list[dict[str, Any]] = Field(default_factory=list)
     agent: dict[str, Any] = Field(default_factory=dict)
 

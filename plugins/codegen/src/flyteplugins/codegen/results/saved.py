@@ -180,10 +180,11 @@ def recorded(folder: Path) -> CodeGenEvalResult:
     """
     root = folder.expanduser().absolute()
     result = _read(root)
-    if not result.original_samples:
-        return result
-    samples = {name: _anchored(root, file) for name, file in result.original_samples.items()}
-    return result.model_copy(update={"original_samples": samples})
+    if result.original_samples:
+        samples = {name: _anchored(root, file) for name, file in result.original_samples.items()}
+        result = result.model_copy(update={"original_samples": samples})
+    examples = {name: _anchored(root, file) for name, file in result.origin.example_files.items()}
+    return result.model_copy(update={"origin": result.origin.model_copy(update={"example_files": examples})})
 
 
 def edited(folder: Path) -> bool:
@@ -232,6 +233,8 @@ def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> No
     document = result.model_dump(mode="json")
     for name, file in (result.original_samples or {}).items():
         document["original_samples"][name] = _keep_sample(name, file, staging)
+    for name, file in result.origin.example_files.items():
+        document["origin"]["example_files"][name] = _keep_sample(name, file, staging)
     if result.tests is not None:
         samples = {name: entry["path"] for name, entry in (document["original_samples"] or {}).items()}
         for name, text in fixture_files(result.contract, samples).items():
