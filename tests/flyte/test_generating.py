@@ -19,7 +19,6 @@ from handmade import TOTAL
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import SolutionFailedError
-from flyteplugins.codegen.core.paths import home
 
 pytestmark = pytest.mark.isolation
 
@@ -133,18 +132,54 @@ async def test_two_agents_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytes
         assert "key-of-agent" not in first.model_dump_json() + second.model_dump_json()
 
 
-def test_the_second_time_nothing_is_built_or_run(agent: AutoCoderAgent, sales: File) -> None:
-    codegen_home = home()
-    started = time.monotonic()
-    assert agent.generate(**asked(sales)).success
-    first = time.monotonic() - started
-    before = {path.name: path.stat().st_mtime_ns for path in (codegen_home / "runs").rglob("*.json")}
-    assert before
-    started = time.monotonic()
-    assert agent.generate(**asked(sales)).success
-    assert time.monotonic() - started < first
-    after = {path.name: path.stat().st_mtime_ns for path in (codegen_home / "runs").rglob("*.json")}
-    assert after == before
+@env.task(retries=2)
+async def fails_after_generating(address: str, sales: File, times: File) -> tuple[float, int]:
+    agent = AutoCoderAgent(name="total", model="openai/scripted", api_base=address)
+    result = await agent.generate.aio(**asked(sales))
+    tries = Path(times.path)
+    tries.write_text(tries.read_text() + "x")
+    if len(tries.read_text()) < 3:
+        raise RuntimeError("something else in this task failed")
+    run: tuple[float, int] = await result.run.aio()
+    return run
+
+
+@env.task(retries=1)
+async def fails_while_generating(address: str, sales: File) -> bool:
+    agent = AutoCoderAgent(name="total", model="openai/scripted", api_base=address)
+    result = await agent.generate.aio(**asked(sales))
+    if not result.success:
+        raise RuntimeError(result.error)
+    return result.success
+
+
+def test_a_retry_of_the_task_that_generated_pays_for_nothing_again(
+    agent: AutoCoderAgent, endpoint: Endpoint, sales: File, tmp_path: Path
+) -> None:
+    times = tmp_path / "times"
+    times.write_text("")
+    given = File(path=str(times), hash="same")
+    run = flyte.with_runcontext(mode="local").run(fails_after_generating, endpoint.url, sales, given)
+    assert tuple(run.outputs()) == (3.5, 2)
+    assert times.read_text() == "xxx"
+    assert sorted(request.step or "" for request in endpoint.requests) == ["code", "plan", "tests"]
+
+
+def test_a_retry_of_a_task_whose_generation_was_interrupted_asks_what_was_not_answered(
+    agent: AutoCoderAgent, endpoint: Endpoint, sales: File
+) -> None:
+    refused: list[str] = []
+
+    def respond(request: Received) -> Any:
+        if request.step == "tests" and not refused:
+            refused.append("tests")
+            return Reply(status=401, error="key is revoked")
+        return answer(request)
+
+    endpoint.respond = respond
+    run = flyte.with_runcontext(mode="local").run(fails_while_generating, endpoint.url, sales)
+    assert run.outputs()[0] is True
+    assert sorted(request.step or "" for request in endpoint.requests) == ["code", "plan", "tests", "tests"]
 
 
 def test_a_changed_sample_is_another_generation(agent: AutoCoderAgent, sales: File) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any, Final, TypeVar
 
@@ -126,11 +126,25 @@ class Answers:
         async with self._record.lock(KIND, question.keys[0]):
             if self._serves:
                 for key in question.keys:
-                    if recorded := await self._record.newest(KIND, key):
-                        return _served(question, recorded)
+                    recorded = await self._record.newest(KIND, key)
+                    if recorded and (answer := _served(question, recorded)):
+                        return answer
             completion = await ask()
             # What is paid for is recorded, also where the generation is ended meanwhile.
             return await _to_its_end(self._add(self._record, _answer(question, completion, clock()), question))
+
+    async def withdrawn(self, question: Question) -> int:
+        """How often an answer to the question was withdrawn.
+
+        Args:
+            question: What is asked.
+
+        Returns:
+            The count.
+        """
+        if self._record is None:
+            return 0
+        return sum([await self._record.withdrawals(KIND, key) for key in question.keys])
 
     def gave(self, answer: Answer, *, usable: bool = True) -> None:
         """Remember an answer as one that this generation used, for `withdraw`.
@@ -173,10 +187,14 @@ def _answer(question: Question, completion: Completion, elapsed: float) -> Answe
     return Answer(Entry.of(question.step, question.attempt, question.messages, completion, key), elapsed)
 
 
-def _served(question: Question, recorded: Recorded) -> Answer:
-    body = {name: value for name, value in recorded.body.items() if name not in {"n", "elapsed", "at"}}
-    entry = replace(Entry(**body), attempt=question.attempt)
-    return Answer(entry, recorded.body["elapsed"], served=True, version=recorded.version)
+def _served(question: Question, recorded: Recorded) -> Answer | None:
+    """The recorded answer; None where it is not of this version's making."""
+    body = {field.name: recorded.body[field.name] for field in fields(Entry) if field.name in recorded.body}
+    try:
+        entry = replace(Entry(**body), attempt=question.attempt, key=recorded.key)
+        return Answer(entry, float(recorded.body["elapsed"]), served=True, version=recorded.version)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

@@ -159,13 +159,19 @@ class Model:
             return replace(completion, identity=completion.identity - passed_over)
 
         async def ask_model(request: str) -> str:
-            return json.dumps(asdict(await self._answers.get(question, ask, lambda: self.account.seconds)))
+            answer = asdict(await self._answers.get(question, ask, lambda: self.account.seconds))
+            del answer["entry"]["messages"]  # they are in the request
+            return json.dumps(answer)
 
         # Flyte shows a trace under the name of its function.
         ask_model.__name__ = f"ask_{question.step}"
         # The request is the trace's key, so it says everything that decides the answer, and no secret.
-        answer = json.loads(await flyte.trace(ask_model)(json.dumps(asdict(question), sort_keys=True)))
-        return Answer(**{**answer, "entry": Entry(**answer["entry"])})
+        request = asdict(question)
+        if _on_a_cluster():
+            # An answer that was withdrawn must not come back from its trace.
+            request["withdrawn"] = await self._answers.withdrawn(question)
+        answer = json.loads(await flyte.trace(ask_model)(json.dumps(request, sort_keys=True)))
+        return Answer(**{**answer, "entry": Entry(**answer["entry"], messages=question.messages)})
 
     def _remember(self, given: Sequence[Answer], *, usable: bool) -> None:
         for answer in given:
@@ -176,6 +182,12 @@ class Model:
             seconds_left=lambda: self.account.seconds_left,
             tell=lambda model, reason, seconds: self._on_event(ModelRetried(attempt, step, model, reason, seconds)),
         )
+
+
+def _on_a_cluster() -> bool:
+    context = flyte.ctx()
+    # Outside a task it is an empty one, which is false.
+    return bool(context) and context.mode != "local"
 
 
 @dataclass
