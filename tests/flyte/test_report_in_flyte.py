@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 import uuid
@@ -118,8 +119,8 @@ def test_the_report_of_the_task_has_a_tab_with_all_of_the_generation(
         "Add up the &lt;amounts&gt;.",
         "Add up the amounts &amp; more.",
         "test_amounts_are_added",
-        "codegen-timeline",
-        "codegen-data",
+        "code-generation-timeline",
+        "code-generation-data",
     ):
         assert part in page, part
     assert page.count("<article") == 1
@@ -152,14 +153,17 @@ def test_what_the_record_serves_is_shown_as_well(name: str, endpoint: Endpoint, 
     assert len(endpoint.requests) == asked
     (page,) = reports(f"{name}-again")
     assert "Passed" in page
-    assert "codegen-timeline" in page
+    assert "code-generation-timeline" in page
 
 
-def test_a_revision_takes_the_place_of_what_it_began_with(name: str, endpoint: Endpoint, sales: File) -> None:
+def test_each_generation_of_a_task_has_a_tab_of_its_own(name: str, endpoint: Endpoint, sales: File) -> None:
     endpoint.respond = answer
     assert run(revising, name, endpoint, sales)
     (page,) = reports(name)
-    assert page.count("<article") == 1
+    assert page.count("<article") == 2
+    assert "Code generation 2" in page
+    anchors = re.findall(r' id="([^"]*)"', page)
+    assert len(anchors) == len(set(anchors))
     assert "Revision 1, by a person" in page
     assert "sales: nothing there" in page
 

@@ -41,13 +41,14 @@ def document(result: CodeGenEvalResult) -> str:
     )
 
 
-def fragment(result: CodeGenEvalResult, *, running: bool = False, light: bool = False) -> str:
+def fragment(result: CodeGenEvalResult, *, running: bool = False, light: bool = False, anchors: str = "codegen") -> str:
     """The report without the head of a document, to stand within another page; the style sheet is not in it.
 
     Args:
         result: What there is so far.
         running: Whether the generation still goes on.
         light: Whether the page around it is light for everybody; else it is as the reader's system is set.
+        anchors: How the anchors of its sections begin; no two reports of one page may have the same.
 
     Returns:
         HTML.
@@ -56,6 +57,7 @@ def fragment(result: CodeGenEvalResult, *, running: bool = False, light: bool = 
     return _template("report").render(
         result=result,
         light=light,
+        anchors=anchors,
         receipt=result.receipt,
         outcome=page.outcome_of(result, running),
         headline=page.headline_of(result, running),

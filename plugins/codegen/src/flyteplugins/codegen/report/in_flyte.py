@@ -7,6 +7,7 @@ import contextvars
 import logging
 import threading
 import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import Final
 
@@ -29,7 +30,7 @@ _SECONDS_TO_WRITE: Final = 20.0
 
 
 class FlyteReport:
-    """Shows a generation in the report of the Flyte task that it was started in; does nothing outside of one.
+    """Shows a generation in a tab of the report of the Flyte task that it was started in; nothing outside of one.
 
     A context manager around the generation: one that ends with an error is shown with it.
 
@@ -53,6 +54,7 @@ class FlyteReport:
         self._lock = threading.Lock()
         self._writing: asyncio.Task[None] | None = None
         self._stale = False
+        self._tab: str | None = None
         # Checks and builds are tasks of their own, with reports of their own; the one meant is the task around them.
         self._context = contextvars.copy_context() if internal_ctx().is_task_context() else None
 
@@ -104,7 +106,7 @@ class FlyteReport:
     async def _write_last(self, result: CodeGenEvalResult) -> None:
         if self._context is None:
             return
-        writing = self._context.run(asyncio.get_running_loop().create_task, _write(result, running=False))
+        writing = self._context.run(asyncio.get_running_loop().create_task, self._write(result, running=False))
         await asyncio.wait({writing}, timeout=_SECONDS_TO_WRITE)
         if not writing.done():
             writing.cancel()
@@ -139,7 +141,7 @@ class FlyteReport:
             began = time.monotonic()
             with self._lock:
                 so_far = self._so_far()
-            await _write(so_far, running=True)
+            await self._write(so_far, running=True)
             await asyncio.sleep(max(0.0, _SECONDS_BETWEEN - (time.monotonic() - began)))
 
     def _so_far(self) -> CodeGenEvalResult:
@@ -161,19 +163,32 @@ class FlyteReport:
             ),
         )
 
+    async def _write(self, result: CodeGenEvalResult, *, running: bool) -> None:
+        """Put the page into the tab and have Flyte write its report; runs in the context of the task."""
+        import flyte.report
 
-async def _write(result: CodeGenEvalResult, *, running: bool) -> None:
-    """Put the page into the tab and have Flyte write its report; runs in the context of the task."""
-    import flyte.report
-
-    try:
-        flyte.report.get_tab(TAB).replace(await asyncio.to_thread(_page, result, running))
-        await flyte.report.flush.aio()
-    except Exception as error:  # whatever a store or another version of Flyte does: this is not what was asked for
-        logger.warning("The report in Flyte could not be written: %s", error)
+        try:
+            self._tab = self._tab or _free_tab(flyte.report.current_report().tabs)
+            tab = flyte.report.get_tab(self._tab)
+            tab.replace(await asyncio.to_thread(_page, result, running, self._tab))
+            await flyte.report.flush.aio()
+        except Exception as error:  # whatever a store or another version of Flyte does: it is not what was asked for
+            logger.warning("The report in Flyte could not be written: %s", error)
 
 
-def _page(result: CodeGenEvalResult, running: bool) -> str:
+def _free_tab(taken: Collection[str]) -> str:
+    """A tab of its own for each generation of a task."""
+    name, number = TAB, 1
+    while name in taken:
+        number += 1
+        name = f"{TAB} {number}"
+    return name
+
+
+def _page(result: CodeGenEvalResult, running: bool, tab: str) -> str:
     from flyteplugins.codegen.report import html
 
-    return f"<style>{html.stylesheet()}</style>\n{html.fragment(result, running=running, light=True)}"
+    # All tabs are parts of one page, in which an anchor stands for one place.
+    anchors = tab.lower().replace(" ", "-")
+    shown = html.fragment(result, running=running, light=True, anchors=anchors)
+    return f"<style>{html.stylesheet()}</style>\n{shown}"
