@@ -68,7 +68,8 @@ class AutoCoderAgent(Settings):
         max_seconds: Wall time in seconds that a generation may take; no limit if None.
         budget: Limits on US dollars, tokens, seconds and model calls, `Budget(usd=2.0, calls=20)`; where a cap above
             says less, that holds. A generation that reaches one ends with the best so far, and `error` says which.
-        call_timeout: Deadline of one model call in seconds.
+        call_timeout: Deadline of one request to the model in seconds; a call with all its retries ends within twice
+            that.
         fallback_models: Models to ask, in this order, where `model` is not available or gives no usable answer: names
             as for `model`, or mappings with `model` and any of `api_key`, `api_base` and `litellm_params`.
         store: Where answers, runs and generations are recorded: the state folder of this machine if None, another
