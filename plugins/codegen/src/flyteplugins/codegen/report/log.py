@@ -16,7 +16,7 @@ from flyteplugins.codegen.core.events import (
     Note,
     StepStarted,
 )
-from flyteplugins.codegen.report.words import cost_of, count_of, one_line
+from flyteplugins.codegen.report.words import cost_of, count_of, one_line, retry_of
 
 logger: Final = logging.getLogger("flyteplugins.codegen")
 # Where nobody set up logging, Python would print warnings; they are for the log, and the live view shows them anyway.
@@ -44,8 +44,7 @@ def _line(event: Event) -> tuple[int, str]:
     if isinstance(event, Note):
         return logging.INFO, event.message
     if isinstance(event, ModelRetried):
-        wait = f", again in {event.wait_seconds:.1f} s" if event.wait_seconds else ""
-        return logging.WARNING, f"{event.step}: {event.model}: {event.reason}{wait}"
+        return logging.WARNING, retry_of(event)
     return logging.DEBUG, f"attempt {event.attempt}: {_step(event)}"
 
 

@@ -16,6 +16,7 @@ from flyteplugins.codegen.core.events import (
     Note,
     StepStarted,
 )
+from flyteplugins.codegen.report.words import retry_of
 
 _PROFILE: Final = "profile"
 """The one step that others follow without a word of its end."""
@@ -144,12 +145,9 @@ class Progress:
 
     def _retried(self, event: ModelRetried, now: float) -> Row:
         """What is told of a call that is made again; the step goes on and shows that it waits."""
-        wait = f", again in {event.wait_seconds:.1f} s" if event.wait_seconds else ""
-        self.running = [
-            replace(row, detail="waits to ask again" if wait else "asks again") if row.step == event.step else row
-            for row in self.running
-        ]
-        return Row(event.attempt, "", now, detail=f"{event.step}: {event.model}: {event.reason}{wait}")
+        waits = "waits to ask again" if event.wait_seconds else "asks again"
+        self.running = [replace(row, detail=waits) if row.step == event.step else row for row in self.running]
+        return Row(event.attempt, "", now, detail=retry_of(event))
 
     def _finish(self, event: Event, step: str, now: float) -> Row:
         """The row of a step that ends; one that was not announced began when the one before it ended."""

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import Final
 
+from flyteplugins.codegen.core.events import ModelRetried
+
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 _CONTROLS: Final = ("Cc", "Cf", "Cs")
@@ -43,3 +45,9 @@ def count_of(number: int, noun: str) -> str:
 def cost_of(dollars: float | None) -> str:
     """US dollars as text; None is a price that is not known."""
     return "cost not known" if dollars is None else f"${dollars:.4f}"
+
+
+def retry_of(event: ModelRetried) -> str:
+    """A line about a call that is made again."""
+    wait = f", again in {event.wait_seconds:.1f} s" if event.wait_seconds else ""
+    return f"{event.step}: {event.model}: {event.reason}{wait}"
