@@ -203,8 +203,22 @@ def _files(store: Path) -> list[Item]:
         def names(contents: Sequence[Path] = contents) -> str:
             return ", ".join(sorted(path.name for path in contents))
 
-        items.append(Item(FILES, folder.name, size, folder.stat().st_mtime, _removing(folder), _telling(names)))
+        used = folder.stat().st_mtime
+
+        async def remove(folder: Path = folder, used: float = used) -> bool:
+            if await asyncio.to_thread(_last_used, folder) != used:
+                return False  # somebody took it up since it was listed
+            return await _removing(folder)()
+
+        items.append(Item(FILES, folder.name, size, used, remove, _telling(names)))
     return items
+
+
+def _last_used(folder: Path) -> float | None:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _environments() -> list[Item]:
