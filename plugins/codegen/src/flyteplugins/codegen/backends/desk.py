@@ -174,7 +174,7 @@ class Desk:
             environment=environment,
             former=draft.former,
         )
-        verdict = await check(subject, self._bench(tools, attempt), proof=draft.proof)
+        verdict = await check(subject, self._bench(tools, attempt), proof=draft.proof, rules=(static, None))
         if verdict.failure:
             failure = lacking_a_library(verdict.failure, draft.solution, self.workshop.executor.runtime)
             verdict = verdict.model_copy(update={"failure": failure})

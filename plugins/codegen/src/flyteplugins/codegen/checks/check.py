@@ -21,13 +21,20 @@ from flyteplugins.codegen.tasks.records import Execution
 __all__ = ["Bench", "Subject", "check", "check_rules"]
 
 
-async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = None) -> Verdict:
+async def check(
+    subject: Subject,
+    bench: Bench,
+    *,
+    proof: SuiteProof | None = None,
+    rules: tuple[Check, Failure | None] | None = None,
+) -> Verdict:
     """Check a draft; the first stage that fails is the last that is made.
 
     Args:
         subject: What is checked.
         bench: What with.
         proof: That these very tests can fail on this very code, where it was found out before.
+        rules: What `check_rules` said of the code, where it was asked before.
 
     Returns:
         The verdict, with all checks that were made.
@@ -36,7 +43,7 @@ async def check(subject: Subject, bench: Bench, *, proof: SuiteProof | None = No
         InfrastructureError: The sandbox or this machine failed; that says nothing about the draft.
     """
     began = time.monotonic()
-    static, failure = check_rules(subject.code, subject.contract)
+    static, failure = rules or check_rules(subject.code, subject.contract)
     began = _tell(bench, "static", failure, static.detail, began)
     if failure:
         return Verdict(checks=(static,), failure=failure)

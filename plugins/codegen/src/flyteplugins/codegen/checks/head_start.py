@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from itertools import combinations
@@ -80,12 +81,13 @@ def preludes_of_tests(code: str) -> tuple[str, ...]:
     return tuple(_for_tests(modules) for modules in _bearable(code))
 
 
-def _bearable(code: str) -> list[set[str]]:
+@functools.lru_cache(maxsize=64)
+def _bearable(code: str) -> tuple[tuple[str, ...], ...]:
     """The sets of slow modules that a program imports in any case, the largest first."""
     if not bears_early_imports(code):
-        return []
+        return ()
     slow = sorted(_with_their_own({name.partition(".")[0] for name in slow_imports(code)}))
-    return [set(some) for count in range(len(slow), -1, -1) for some in combinations(slow, count)]
+    return tuple(some for count in range(len(slow), -1, -1) for some in combinations(slow, count))
 
 
 def _for_solution(slow: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -56,6 +57,10 @@ _HIDDEN_PROC: Final = (
 )
 
 
+_seen_to_work: Final[set[tuple[str, int]]] = set()
+"""The programs in which an empty program ran in this process; it would again."""
+
+
 class BubblewrapRuntime:
     """Runs each job in namespaces of its own, on a read-only uv environment."""
 
@@ -74,6 +79,9 @@ class BubblewrapRuntime:
             return Availability(False, "bubblewrap needs Linux.")
         try:
             binary = await asyncio.to_thread(_binary)
+            found = Availability(True, f"{binary}, all namespaces, no network")
+            if _identity(binary) in _seen_to_work:
+                return found
             async with scratch_in() as folder:
                 job = Job(("/bin/sh", "-c", "exit 0"), folder, limits=Limits(seconds=20.0))
                 outcome = await self.run(job)
@@ -81,7 +89,8 @@ class BubblewrapRuntime:
             return Availability(False, f"{error} {_refusal()}".strip())
         if outcome.exit_code != 0:
             return Availability(False, f"An empty program exited with {outcome.exit_code}: {outcome.stderr.strip()}")
-        return Availability(True, f"{binary}, all namespaces, no network")
+        _seen_to_work.add(_identity(binary))
+        return found
 
     async def python_problem(self, version: str) -> str | None:
         """Why there is no interpreter of `version`, and what to do."""
@@ -323,14 +332,24 @@ def _binary() -> Path:
         found.append(Path(bundled.bwrap_path()))
     for binary in found:
         with contextlib.suppress(OSError):
-            told = subprocess.run(  # noqa: S603 # a program of the system, no input of anyone's
-                [binary, "--help"], capture_output=True, text=True, check=False
-            )
-            if _NEEDED_OPTION in told.stdout + told.stderr:
+            if _is_new_enough(_identity(binary)):
                 return binary
     if found:
         raise SandboxUnavailableError(f"{found[0]} is too old: it has no {_NEEDED_OPTION}. {_INSTALL}")
     raise SandboxUnavailableError(f"There is no bwrap on PATH. {_INSTALL}")
+
+
+def _identity(binary: Path) -> tuple[str, int]:
+    """The path and the time of change: what is known of a program holds for these."""
+    return str(binary), binary.stat().st_mtime_ns
+
+
+@functools.lru_cache(maxsize=8)
+def _is_new_enough(identity: tuple[str, int]) -> bool:
+    told = subprocess.run(  # noqa: S603 # a program of the system, no input of anyone's
+        [identity[0], "--help"], capture_output=True, text=True, check=False
+    )
+    return _NEEDED_OPTION in told.stdout + told.stderr
 
 
 def _refusal() -> str:

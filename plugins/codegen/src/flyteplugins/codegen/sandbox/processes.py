@@ -121,7 +121,8 @@ def _parents() -> list[tuple[int, int]]:
 
 def _fields(pid: int) -> list[bytes]:
     """The fields of `/proc/PID/stat` from the third on: the command before may hold spaces and brackets."""
-    return (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+    with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 # of every process, many times a second
+        return file.read().rpartition(b")")[2].split()
 
 
 def _resident(pid: int) -> int:
