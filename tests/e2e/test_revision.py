@@ -299,6 +299,9 @@ def test_a_follow_up_that_needs_another_contract_ends_with_what_to_do_and_the_co
     assert steps(endpoint) == ["revise_plan"]
     assert revised.solution == generated.solution
     assert revised.tests == generated.tests
+    say(endpoint)
+    generated.revise("Write a report as well.", agent=agent)
+    assert steps(endpoint)[:2] == ["revise_plan", "revise_plan"]
 
 
 def test_a_follow_up_without_a_test_of_its_own_is_told(

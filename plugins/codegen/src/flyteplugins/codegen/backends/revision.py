@@ -116,6 +116,8 @@ def _with_environment(after: CodeGenEvalResult, before: CodeGenEvalResult, draft
 async def _plan(desk: Desk, before: Draft, follow_up: str) -> CodePlan:
     answer = await desk.ask(Step("revise_plan", RevisedPlan), desk.messages.revise_plan(before, follow_up))
     if answer.unmet.strip():
+        # It is what failed, so whoever asks again asks it anew.
+        await desk.model.withdraw()
         raise ModelError(
             f"The follow-up request can't be met with the inputs and outputs as they are declared: {answer.unmet} "
             "A revision keeps them; generate anew with the ones that it needs."
