@@ -62,7 +62,7 @@ class Browser:
         self._loaded = threading.Event()
 
     def __enter__(self) -> Browser:
-        self._profile = tempfile.mkdtemp(prefix="codegen-browser-")
+        self._profile = tempfile.mkdtemp(prefix="browser-of-tests-")
         to_read, self._to_write = os.pipe()
         from_read, from_write = os.pipe()
         # The protocol is spoken on the descriptors 3 and 4.
