@@ -295,7 +295,8 @@ def test_a_follow_up_that_needs_another_contract_ends_with_what_to_do_and_the_co
     revised = generated.revise("Write a report as well.", agent=agent)
     assert not revised.success
     assert "An output `report` of type File." in (revised.error or "")
-    assert "enerate anew" in (revised.error or "")
+    assert (revised.error or "").endswith("generate anew with the ones that it needs. Code and tests are as they were.")
+    assert revised.lock == generated.lock
     assert steps(endpoint) == ["revise_plan"]
     assert revised.solution == generated.solution
     assert revised.tests == generated.tests
@@ -528,3 +529,16 @@ def test_a_line_without_an_a_is_refused(run_solution, tmp_path):
     revised = read.revise(code=code.replace("no rows", "not a single row"))
     # The model's own example, "bob", would be refused.
     assert revised.success, revised.error
+
+
+def test_a_budget_that_ends_before_the_first_check_leaves_everything_as_it_was(
+    generated: CodeGenEvalResult, endpoint: Endpoint
+) -> None:
+    say(endpoint)
+    agent = AutoCoderAgent(model="openai/scripted", api_base=endpoint.url, name="revision", max_calls=1)
+    revised = generated.revise(FOLLOW_UP, agent=agent)
+    assert not revised.success
+    assert "calls" in (revised.error or "")
+    assert (revised.solution, revised.tests, revised.lock) == (generated.solution, generated.tests, generated.lock)
+    assert revised.plan == generated.plan
+    assert revised.revisions[0].kept == ["test_total_adds_the_amounts", "test_count_counts_the_rows", "test_sample"]

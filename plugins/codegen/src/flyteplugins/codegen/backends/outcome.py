@@ -18,7 +18,8 @@ from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.verdict import ErrorDiagnosis
 
 _NO_DRAFT: Final = "No code came out of it."
-_NOT_CHECKED: Final = "The code was written, and nothing of it was checked."
+NOT_CHECKED: Final = "The code was written, and nothing of it was checked."
+"""How the error of a generation ends that stopped before its first check."""
 
 
 def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGenEvalResult:
@@ -44,7 +45,7 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         tests=draft.tests if draft else None,
         output=suite.output if suite else (verdict.output if verdict else ""),
         exit_code=suite.exit_code if suite else (0 if success else -1),
-        error=None if success else _error(best, turns, stopped, _NOT_CHECKED if solution else _NO_DRAFT),
+        error=None if success else _error(best, turns, stopped, NOT_CHECKED if solution else _NO_DRAFT),
         attempts=len(turns),
         image=best.image if best else "",
         detected_packages=list(best.packages) if best else [],

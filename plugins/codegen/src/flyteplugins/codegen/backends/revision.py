@@ -13,7 +13,7 @@ from flyteplugins.codegen.backends.desk import UNUSABLE, Desk
 from flyteplugins.codegen.backends.draft import Draft
 from flyteplugins.codegen.backends.opening import open_desk
 from flyteplugins.codegen.backends.origin import WITHHELD, origin_of, settings_of
-from flyteplugins.codegen.backends.outcome import result_of
+from flyteplugins.codegen.backends.outcome import NOT_CHECKED, result_of
 from flyteplugins.codegen.backends.pipeline import carry_out
 from flyteplugins.codegen.backends.revised_tests import compared, revised, revised_tests_step, sources
 from flyteplugins.codegen.checks.proof import FORMER
@@ -79,7 +79,12 @@ async def _revised(
         return _with_environment(result_of(desk, [turn], None), result, turn.draft)
     follow_up = wanted.prompt
     desk.warnings += _left_out(result.origin, origin_of(desk.settings, desk.request, desk.messages.evaluation))
-    return await carry_out(desk, lambda: _by_model(desk, before, follow_up, reasons))
+    after = await carry_out(desk, lambda: _by_model(desk, before, follow_up, reasons))
+    if after.attempts or after.error is None:
+        return after
+    # It ended before there was a draft: code and tests are those of before, and so is what they run on.
+    error = f"{after.error.removesuffix(NOT_CHECKED).rstrip()} Code and tests are as they were."
+    return _with_environment(after, result, before).model_copy(update={"error": error})
 
 
 async def _by_model(desk: Desk, before: Draft, follow_up: str, reasons: dict[str, str]) -> Draft:
