@@ -166,6 +166,13 @@ async def test_nothing_half_written_is_left_behind(record: Record, tmp_path: Pat
     assert not [name for name in left if name.startswith(".writing/")]
 
 
+async def test_what_is_kept_is_for_this_user_alone(codegen_home: Path) -> None:
+    pinned.pin_text("a sample", "sample.csv")
+    await open_record(None).add("answers", KEY, {"text": "an answer"})
+    kept = [*codegen_home.iterdir(), *(codegen_home / "record").rglob("*")]
+    assert {path.stat().st_mode & 0o077 for path in kept} == {0}
+
+
 async def test_one_at_a_time_holds_the_lock_of_an_entry(record: Record) -> None:
     inside: list[int] = []
 

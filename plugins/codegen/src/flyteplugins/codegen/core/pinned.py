@@ -10,7 +10,8 @@ import hashlib
 import os
 import re
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final
@@ -56,7 +57,7 @@ def pin(source: Path, name: str | None = None, *, into: Path | None = None, move
     name, root = name or source.name, into or store()
     if not move and (standing := _standing(root / sha256(source) / name, source.stat().st_size)):
         return standing
-    with storing(root), scratch(root / INCOMING) as folder:
+    with _incoming(root) as folder:
         copy = folder / "content"
         _take(source, copy, move=move)
         # Of the copy: a source that somebody writes to meanwhile can't end up under a wrong hash.
@@ -81,7 +82,7 @@ def pin_text(text: str, name: str) -> File:
     digest = hashlib.sha256(content).hexdigest()
     if standing := _standing(store() / digest / name, len(content)):
         return standing
-    with storing(store()), scratch(store() / INCOMING) as folder:
+    with _incoming(store()) as folder:
         copy = folder / "content"
         copy.write_bytes(content)
         return _placed(copy, store() / digest / name)
@@ -144,6 +145,15 @@ def _standing(target: Path, size: int) -> File | None:
                 os.utime(target.parent)
             return File(path=str(target), name=target.name, hash=target.parent.name)
     return None
+
+
+@contextmanager
+def _incoming(root: Path) -> Iterator[Path]:
+    with storing(root):
+        # Samples are nobody else's business: the files are read-only, and so for everybody where the folder is open.
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with scratch(root / INCOMING) as folder:
+            yield folder
 
 
 def _placed(copy: Path, target: Path) -> File:

@@ -144,6 +144,7 @@ class LocalShelf:
 
     def _create(self, path: str, content: bytes, durable: bool) -> bool:
         target = self.folder / path
+        roots = self._make(self.folder)
         with scratch(self.folder / WRITING) as folder:
             written = folder / "content"
             self._write(written, content)
@@ -159,7 +160,7 @@ class LocalShelf:
                         raise
         if durable:
             # The file first: most file systems write its new folders with it, and have nothing left to do for those.
-            for place in (target, target.parent, *made):
+            for place in (target, target.parent, *made, *roots):
                 _synchronise(place)
         return True
 
