@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +11,15 @@ from flyteplugins.codegen.models.source import parses
 
 _THINKING: Final = re.compile(r"\A\s*<(think(?:ing)?)>.*?(?:</\1>|\Z)", re.DOTALL)
 _END_OF_THINKING: Final = re.compile(r"</think(?:ing)?>")
-_FENCE: Final = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+.-]*)(?P<more>[^\n`]*)$", re.MULTILINE)
+_FENCE: Final = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})[ \t]*(?P<language>[\w+.-]*)[ \t]*(?P<more>[^\n`]*)$", re.MULTILINE
+)
+
+_MOST_FENCES: Final = 1000
+"""How many fences of a text are looked at."""
+
+_MOST_CLOSINGS: Final = 10
+"""How many more fences are tried as the end of a block of Python that does not parse before the first."""
 
 _PYTHON: Final = frozenset({"python", "py", "python3", "pycon"})
 
@@ -67,24 +76,33 @@ def fenced_blocks(text: str) -> list[Block]:
     Returns:
         The blocks; none lies in another.
     """
+    fences = list(itertools.islice(_FENCE.finditer(text), _MOST_FENCES))
     blocks: list[Block] = []
     position = 0
-    while opening := _FENCE.search(text, position):
-        block = _block(text, opening)
-        blocks.append(block)
-        position = max(block.end, opening.end())
+    while position < len(fences):
+        closing = _closing(text, fences, position)
+        blocks.append(_block(text, fences[position], fences[closing] if closing is not None else None))
+        position = len(fences) if closing is None else closing + 1
     return blocks
 
 
-def _block(text: str, opening: re.Match[str]) -> Block:
-    language = opening["language"].lower()
+def _closing(text: str, fences: list[re.Match[str]], opening: int) -> int | None:
+    """Which fence closes the block that one opens."""
+    opened = fences[opening]
+    closing = (
+        place
+        for place in range(opening + 1, len(fences))
+        if fences[place]["fence"].startswith(opened["fence"])
+        and not (fences[place]["language"] or fences[place]["more"])
+    )
+    first = next(closing, None)
+    others = list(itertools.islice(closing, _MOST_CLOSINGS)) if opened["language"].lower() in _PYTHON else []
+    if first is None or not others:
+        return first
+    return next((place for place in (first, *others) if parses(_block(text, opened, fences[place]).text)), first)
+
+
+def _block(text: str, opening: re.Match[str], closing: re.Match[str] | None) -> Block:
     start = min(opening.end() + 1, len(text))
-    fence = opening["fence"]
-    closing = re.compile(rf"^ {{0,3}}{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$", re.MULTILINE)
-    ends = list(closing.finditer(text, start))
-    if not ends:
-        return Block(language, text[start:], opening.start(), len(text))
-    chosen = ends[0]
-    if language in _PYTHON and len(ends) > 1 and not parses(text[start : chosen.start()]):
-        chosen = next((end for end in ends[1:] if parses(text[start : end.start()])), chosen)
-    return Block(language, text[start : chosen.start()], opening.start(), chosen.end())
+    stop, end = (closing.start(), closing.end()) if closing else (len(text), len(text))
+    return Block(opening["language"].lower(), text[start:stop], opening.start(), end)
