@@ -98,8 +98,8 @@ def _ceiling(agent: AutoCoderAgent, first: Mapping[str, Estimate]) -> tuple[int,
     """Calls, and US dollars where the price is known: each call asked twice, each repair with all that it may quote."""
     repairs = _CALLS_A_REPAIR * (agent.max_iterations - 1)
     calls = 2 * (len(first) + repairs)
-    if agent.max_calls is not None:
-        calls = min(calls, agent.max_calls)
+    if agent.limits.calls is not None:
+        calls = min(calls, agent.limits.calls)
     longest = max(first.values(), key=lambda found: found.input_tokens)
     if longest.cost is None or longest.max_output_tokens is None:
         return calls, None

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
+from flyteplugins.codegen import AutoCoderAgent, Budget, CodeGenEvalResult
 from flyteplugins.codegen.cli import arguments, output
 from flyteplugins.codegen.cli.console import FAILED, Screen
 from flyteplugins.codegen.core.errors import CodegenError, InvalidRequestError
@@ -26,6 +26,8 @@ def generate(
     examples: tuple[str, ...],
     schema_file: Path | None,
     max_tokens: int | None,
+    max_usd: float | None,
+    fallback_models: tuple[str, ...],
     base_packages: tuple[str, ...],
     out: Path,
     no_run: bool,
@@ -37,6 +39,8 @@ def generate(
     agent = AutoCoderAgent(
         name=out.absolute().name or "codegen",
         max_tokens_total=max_tokens,
+        budget=None if max_usd is None else Budget(usd=max_usd),
+        fallback_models=list(fallback_models) or None,
         base_packages=list(base_packages) or None,
         on_event=view.on_event,
         **settings,

@@ -92,11 +92,15 @@ def main() -> None:
 )
 @click.option("--model", default="gpt-4.1", show_default=True, help="Model as litellm names it, or replay:FILE.")
 @_with(_model_options)
+@click.option(
+    "--fallback-model", "fallback_models", multiple=True, metavar="MODEL", help="Asked where the one before fails."
+)
 @click.option("--backend", default="litellm", show_default=True, help="How the code comes about.")
 @click.option("--max-iterations", type=int, default=10, show_default=True, help="Attempts at most.")
 @click.option("--max-calls", type=int, help="Model calls at most.")
 @click.option("--max-tokens", type=int, help="Tokens at most, in and out together.")
 @click.option("--max-seconds", type=float, help="Wall time at most.")
+@click.option("--max-usd", type=float, help="US dollars at most, where the price of the model is known.")
 @click.option("--timeout", type=int, help="Seconds for each check, test run and run of the code.")
 @click.option("--skip-tests", is_flag=True, help="Neither write nor run tests; the code is built and not run.")
 @_sandbox
@@ -111,6 +115,9 @@ def main() -> None:
     "--max-sample-rows", type=int, default=100, show_default=True, help="Rows that the model is shown at most."
 )
 @click.option("--cache", default="auto", show_default=True, help="auto, override or disable.")
+@click.option(
+    "--store", metavar="ADDRESS", help="Where the record is shared: a folder, or s3://..., gs://..., abfs://..."
+)
 @click.option("--out", type=_FOLDER, default=_NEW_FOLDER, show_default=True, help="Folder of the saved generation.")
 @click.option("--no-run", is_flag=True, help="Do not run the code on the samples in the end.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent and what it may cost; call nothing.")
