@@ -145,7 +145,7 @@ class Transcript:
 
     def _append(self, path: Path, line: str) -> None:
         with self._lock:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Closing the file flushes it, so a crash after this loses nothing that was paid for.
             with path.open("a", encoding="utf-8") as file:
                 file.write(line)
