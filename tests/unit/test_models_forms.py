@@ -154,6 +154,12 @@ async def test_an_endpoint_that_fails_over_a_form_counts_as_refusing_it(endpoint
     assert forms(endpoint) == ["schema", "schema", "tool"]
 
 
+async def test_a_form_that_litellm_says_the_model_does_not_take_is_not_sent(endpoint: Endpoint) -> None:
+    endpoint.respond = lambda request: Reply(json.dumps(GOOD))
+    assert await model_at(endpoint.url, "openai/gpt-4").ask(PLAN, HELLO) == Plan(**GOOD)
+    assert forms(endpoint) == ["tool"]
+
+
 async def test_a_request_that_is_refused_in_every_form_is_an_error_with_the_first_words(endpoint: Endpoint) -> None:
     endpoint.respond = only()
     with pytest.raises(ModelRefusedError, match=r"does not support schema.*litellm_params"):
