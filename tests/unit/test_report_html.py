@@ -12,6 +12,7 @@ from flyteplugins.codegen import CodeGenEvalResult
 from flyteplugins.codegen.core.history import Attempt, Span
 from flyteplugins.codegen.core.pictures import ColumnPicture, SamplePicture
 from flyteplugins.codegen.core.receipt import Receipt
+from flyteplugins.codegen.core.solution import CodeSolution
 from flyteplugins.codegen.report.html import document, fragment, stylesheet
 from flyteplugins.codegen.report.source import difference, python_lines
 
@@ -172,6 +173,7 @@ def test_a_generation_that_goes_on_is_shown_as_such() -> None:
     assert not page.lstrip().startswith("<!doctype")
 
 
+@pytest.mark.slow
 def test_what_is_very_long_is_cut_and_says_so() -> None:
     page = document(full_result(output="x" * 3_000_000))
     assert len(page) < 400_000
@@ -192,6 +194,16 @@ def test_a_wide_table_shows_its_first_columns_and_says_how_many_are_left() -> No
 )
 def test_nothing_takes_a_duration_for_granted(spans: list[Span], attempts: list[Attempt]) -> None:
     assert "Failed" in document(CodeGenEvalResult(success=False, timeline=spans, history=attempts))
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["x = " + "-" * 6_000 + "1", "(" * 300, "a" + ".b" * 1_500, "f'{" * 500, "def test_(", "\\\n" * 300, "\x0c\r\r\n"],
+)
+def test_code_that_no_parser_takes_is_shown_as_it_is(code: str) -> None:
+    solution = CodeSolution(code=code)
+    page = document(full_result(success=False, solution=solution, tests=code, history=[Attempt(number=1, code=code)]))
+    assert Seen(page).open == []
 
 
 def test_a_difference_is_told_line_by_line() -> None:

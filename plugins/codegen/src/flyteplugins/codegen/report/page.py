@@ -333,7 +333,7 @@ def _ticks(end: float) -> list[float]:
 def _docstrings(source: str) -> Iterator[tuple[str, str]]:
     try:
         module = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deep for the parser
         return
     for node in ast.walk(module):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test"):
