@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -63,9 +64,10 @@ class Browser:
 
     def __enter__(self) -> Browser:
         self._profile = tempfile.mkdtemp(prefix="browser-of-tests-")
-        to_read, self._to_write = os.pipe()
-        from_read, from_write = os.pipe()
-        # The protocol is spoken on the descriptors 3 and 4.
+        theirs_in, self._to_write = os.pipe()
+        ours_in, theirs_out = os.pipe()
+        to_read, from_write = (fcntl.fcntl(one, fcntl.F_DUPFD, 10) for one in (theirs_in, theirs_out))
+        # The protocol is spoken on the descriptors 3 and 4, so ours must be others.
         command = f'exec "$0" "$@" 3<&{to_read} 4>&{from_write}'
         self._process = subprocess.Popen(
             ["bash", "-c", command, browser_path() or "", *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
@@ -74,9 +76,9 @@ class Browser:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        os.close(to_read)
-        os.close(from_write)
-        self._from = os.fdopen(from_read, "rb")
+        for one in (theirs_in, theirs_out, to_read, from_write):
+            os.close(one)
+        self._from = os.fdopen(ours_in, "rb")
         threading.Thread(target=self._read, daemon=True).start()
         targets = self.send("Target.getTargets")["targetInfos"]
         target = next(found["targetId"] for found in targets if found["type"] == "page")
