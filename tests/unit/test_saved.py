@@ -16,10 +16,21 @@ from flyte.io import File
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.receipt import Receipt
-from flyteplugins.codegen.core.result import CodeGenEvalResult, RunDefaults
+from flyteplugins.codegen.core.result import CodeGenEvalResult, Origin, RunDefaults
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.models.replay import ReplayProvider
-from flyteplugins.codegen.results.saved import EDITED, LARGEST_SAMPLE, edited, load, save, save_outputs, script
+from flyteplugins.codegen.results.saved import (
+    EDITED,
+    LARGEST_SAMPLE,
+    edited,
+    edits_of,
+    keep_version,
+    load,
+    recorded,
+    save,
+    save_outputs,
+)
+from flyteplugins.codegen.results.script import changed_requirements, script
 
 CODE = '''"""Sum the units."""
 
@@ -303,3 +314,60 @@ def test_a_folder_that_is_no_generation_is_an_error_that_says_so(
         (tmp_path / "generation.json").write_text(content)
     with pytest.raises(InvalidRequestError, match=message):
         load(tmp_path)
+
+
+def test_a_version_that_is_kept_is_a_generation_of_its_own_without_what_was_edited_since(
+    result: CodeGenEvalResult, tmp_path: Path
+) -> None:
+    folder = save(result, tmp_path / "saved")
+    source = folder / "solution.py"
+    written = source.read_text()
+    source.write_text(written.replace(".sum()", ".max()"))
+    assert edits_of(folder) == {"solution.py": source.read_text()}
+    first = keep_version(folder)
+    assert first == folder / "revisions" / "1"
+    assert (first / "solution.py").read_text() == written
+    assert load(first).solution == recorded(folder).solution == result.solution
+    assert source.read_text() != written
+
+
+def test_versions_are_numbered_and_one_that_was_kept_already_is_not_kept_again(
+    result: CodeGenEvalResult, tmp_path: Path
+) -> None:
+    folder = save(result, tmp_path / "saved")
+    assert keep_version(folder) == keep_version(folder) == folder / "revisions" / "1"
+    save(result.model_copy(update={"attempts": 2}), folder)
+    assert keep_version(folder) == folder / "revisions" / "2"
+    assert load(folder / "revisions" / "1").attempts == 1
+
+
+@pytest.mark.slow
+def test_pytest_by_hand_leaves_the_versions_before_alone(result: CodeGenEvalResult, tmp_path: Path) -> None:
+    folder = save(result, tmp_path / "saved")
+    (keep_version(folder) / "test_solution.py").write_text("def test_of_before():\n    assert False\n")
+    done = pytest_in(folder)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_settings_that_were_left_out_are_told_in_the_saved_receipt(result: CodeGenEvalResult, tmp_path: Path) -> None:
+    origin = Origin(prompt="Sum.", agent={"model": "some/model", "withheld": ["extra_headers"]})
+    folder = save(result.model_copy(update={"origin": origin}), tmp_path / "saved")
+    assert any("extra_headers of the agent was not saved" in line for line in load(folder).receipt.warnings)
+
+
+@pytest.mark.parametrize(
+    ("lines", "changed"),
+    [
+        ('# dependencies = ["pandas==2.3.3"]', ([], set())),
+        ('# dependencies = [\n#     "pandas[excel]>=2",\n#     "rich",\n# ]', (["pandas[excel]>=2", "rich"], set())),
+        ("# dependencies = ['rich']", (["rich"], {"pandas"})),
+        ("# dependencies = []", ([], {"pandas"})),
+    ],
+)
+def test_requirements_that_a_person_changed_in_the_script_are_found(
+    result: CodeGenEvalResult, lines: str, changed: tuple[list[str], set[str]]
+) -> None:
+    mine = f'# /// script\n# requires-python = ">=3.12"\n{lines}\n# ///\n\n{CODE}'
+    assert changed_requirements(result, mine) == changed
+    assert changed_requirements(result, CODE) == ([], set())

@@ -218,9 +218,17 @@ def keep_version(folder: Path) -> Path:
         The copy, a saved generation itself: `revisions/1` is the first version, `revisions/2` the next.
     """
     root = folder.expanduser().absolute()
-    taken = [int(path.name) for path in (root / VERSIONS).glob("*") if path.name.isdigit()]
-    outputs = root / OUTPUTS
-    return save(recorded(root), root / VERSIONS / str(max(taken, default=0) + 1), outputs if outputs.is_dir() else None)
+    newest = max((int(path.name) for path in (root / VERSIONS).glob("*") if path.name.isdigit()), default=0)
+    kept, outputs = root / VERSIONS / str(newest), root / OUTPUTS
+    if (kept / RESULT).is_file() and _same_version(_read(kept), _read(root)):
+        return kept  # by a revision that was killed before it took the place of this version
+    return save(recorded(root), root / VERSIONS / str(newest + 1), outputs if outputs.is_dir() else None)
+
+
+def _same_version(one: CodeGenEvalResult, other: CodeGenEvalResult) -> bool:
+    # A copy has samples of its own.
+    files: Any = {"original_samples": True, "origin": {"example_files"}}
+    return one.model_dump(exclude=files) == other.model_dump(exclude=files)
 
 
 def _write(result: CodeGenEvalResult, staging: Path, outputs: Path | None) -> None:
