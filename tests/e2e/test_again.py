@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint import Endpoint, Received
+from endpoint import Endpoint, Received, Reply
 from test_pipeline import CODE, PLAN, WRONG_CODE, code, diagnosis, generate, suite
 
 from flyteplugins.codegen import AutoCoderAgent, Budget, CodeGenEvalResult
@@ -215,6 +215,38 @@ def test_what_the_model_is_told_decides_its_answers(
     assert {"code", "plan", "tests"} <= set(steps(endpoint))
 
 
+def test_a_store_is_shared_by_machines_and_a_corrupt_entry_in_it_is_told_and_replaced(
+    settings: dict[str, Any],
+    endpoint: Endpoint,
+    sales: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared, environments = tmp_path / "shared", home() / "environments"
+    agent = AutoCoderAgent(**settings, store=shared)
+
+    def on_another_machine(name: str) -> CodeGenEvalResult:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "environments").symlink_to(environments.resolve(), target_is_directory=True)
+        monkeypatch.setenv("FLYTEPLUGINS_CODEGEN_HOME", str(tmp_path / name))
+        return generate(agent, sales)
+
+    first = generate(agent, sales)
+    assert first.success, first.error
+    assert steps(endpoint) == ["code", "plan", "tests"]
+    second = on_another_machine("second")
+    assert second.run() == (12.0, 3)
+    for entry in (shared / "generations").rglob("*.json"):
+        entry.write_bytes(entry.read_bytes()[:-1])
+    third = on_another_machine("third")
+    assert without_times(third.model_copy(update={"original_samples": None})) == without_times(
+        first.model_copy(update={"original_samples": None, "receipt": third.receipt})
+    )
+    assert any("corrupt" in line for line in third.receipt.warnings)
+    assert not on_another_machine("fourth").receipt.warnings
+    assert steps(endpoint) == []
+
+
 def test_a_setting_that_only_runs_depend_on_asks_nothing_anew(
     settings: dict[str, Any], endpoint: Endpoint, sales: Path
 ) -> None:
@@ -360,6 +392,20 @@ def test_each_limit_ends_a_generation_with_the_best_so_far_and_its_name(
     assert (result.receipt.calls, result.receipt.cost) == (1, result.usage.total.cost)
     assert result.total_input_tokens == result.usage.total.input_tokens == 100
     assert steps(endpoint) == ["plan"]
+
+
+def test_what_is_in_flight_when_a_limit_is_reached_is_waited_for_and_kept(
+    settings: dict[str, Any], endpoint: Endpoint, sales: Path
+) -> None:
+    endpoint.respond = lambda request: Reply(json.dumps(answer(request)), delay=0.3)
+    result = generate(AutoCoderAgent(**settings, budget=Budget(calls=2)), sales)
+    assert not result.success
+    assert result.error is not None
+    assert "calls=2" in result.error
+    assert result.solution is not None
+    assert result.solution.code.strip() == CODE.strip()
+    assert steps(endpoint) == ["code", "plan"]
+    assert endpoint.abandoned == 0
 
 
 def test_a_limit_on_money_that_cannot_hold_is_said_in_the_receipt(

@@ -199,7 +199,9 @@ def _never_told(settings: Settings, secrets: Mapping[str, str]) -> dict[str, str
         variables = [str(model.get("api_key") or ""), f"{provider}_API_KEY", "OPENAI_API_KEY"]
         named |= {name: os.environ[name] for name in variables if name in os.environ}
         params = model.get("litellm_params") or {}
-        named |= {name: str(value) for name, value in params.items() if SECRET_PARAMETER.search(name)}
+        # The name of a cache is no credential, though it ends like one.
+        secret = {name for name in params if SECRET_PARAMETER.search(name)} - {"prompt_cache_key"}
+        named |= {name: params[name] for name in secret if isinstance(params[name], str)}
     return {name: value for name, value in named.items() if len(value) >= _SHORTEST_CREDENTIAL}
 
 
