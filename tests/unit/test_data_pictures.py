@@ -139,6 +139,14 @@ async def test_bytes_and_nested_values_are_not_shown(tmp_path: Path) -> None:
     assert (await column_of(tmp_path, [[1, 2], [1, 2]])).bars == []
 
 
+async def test_a_very_wide_table_makes_no_large_picture(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text("".join(",".join(f"{start}{number}" for number in range(300)) + "\n" for start in ("c", 1, 2)))
+    columns = (await picture_of(path)).columns
+    assert len(columns) == 300
+    assert [number for number, column in enumerate(columns) if column.bars] == list(range(200))
+
+
 async def test_no_model_is_told_of_the_bars(tmp_path: Path) -> None:
     path = tmp_path / "sales.csv"
     path.write_text("amount\n" + "".join(f"{number * 7}\n" for number in range(100)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from flyteplugins.codegen.core.pictures import Bar, ColumnPicture, SamplePicture
 from flyteplugins.codegen.data.tables import Format
@@ -23,6 +23,10 @@ ColumnType = Literal[
     "null",
 ]
 """What a column holds, over all of its rows; `null` where it holds nothing."""
+
+
+_DRAWN: Final = 200
+"""How many columns have bars: a result that travels is not to be large for the sake of its pictures."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,10 @@ class Profile:
 
     @property
     def picture(self) -> SamplePicture:
-        """The sample as people look at it; of binary and nested columns there are no values in it."""
+        """The sample as people look at it.
+
+        There are no values in it of binary and nested columns, nor of those that nobody gets to in a very wide table.
+        """
         return SamplePicture(
             name=self.name,
             file_name=self.file_name,
@@ -111,9 +118,9 @@ class Profile:
                     dtype=column.dtype,
                     nulls=column.nulls,
                     distinct=column.distinct,
-                    bars=list(column.bars),
+                    bars=list(column.bars) if number < _DRAWN else [],
                     ranges=column.ranges,
                 )
-                for column in self.columns
+                for number, column in enumerate(self.columns)
             ],
         )
