@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from flyte.io import File
 
 from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.files import file_lock
 from flyteplugins.codegen.core.paths import home, wanted_home
 from flyteplugins.codegen.record import LocalShelf, Record, key_of, open_record
+from flyteplugins.codegen.record.record import body_of
+from flyteplugins.codegen.sandbox.leftovers import clear_leftovers
 
 KEY = key_of({"asked": "something"})
 
@@ -184,6 +188,59 @@ async def test_one_at_a_time_holds_the_lock_of_an_entry(record: Record) -> None:
             inside.remove(number)
 
     await asyncio.gather(*(work(number) for number in range(5)))
+
+
+async def test_where_nothing_can_be_locked_the_work_is_done_and_that_is_told(told: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with file_lock(tmp_path / "file" / "a.lock", told.append):
+        assert len(told) == 1
+    assert "Nothing can be locked" in told[0]
+    with pytest.raises(KeyError):
+        async with file_lock(tmp_path / "file" / "a.lock", told.append):
+            raise KeyError("what goes wrong inside is not swallowed")
+
+
+ADDS_UNTIL_KILLED = """if True:
+        import asyncio, sys
+        from flyteplugins.codegen.record import key_of, open_record
+
+        async def main():
+            record, number = open_record(None), 0
+            while True:
+                entry = await record.add("answers", key_of(number % 5), {"long": str(number) * 5_000})
+                print(entry.key, entry.version, flush=True)
+                number += 1
+
+        asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+async def test_a_writer_that_is_killed_at_any_moment_leaves_whole_entries_and_nothing_else(codegen_home: Path) -> None:
+    told: list[str] = []
+    confirmed: list[tuple[str, int]] = []
+    for number in range(8):
+        with subprocess.Popen([sys.executable, "-c", ADDS_UNTIL_KILLED], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            confirmed += [line_of(child.stdout.readline())]
+            time.sleep(0.003 * number)
+            child.kill()
+            confirmed += [line_of(line) for line in child.stdout if line.endswith("\n")]
+    clear_leftovers()
+    record = open_record(None, told.append)
+    for key in {key for key, _ in confirmed}:
+        contents = await record.shelf.contents(f"answers/{key[:2]}/{key}")
+        assert all(body_of(content) for content in contents.values())
+        assert {f"{version:04d}.json" for of, version in confirmed if of == key} <= set(contents)
+        assert await record.newest("answers", key)
+    assert len(confirmed) == len(set(confirmed))
+    assert not told
+    assert not list((codegen_home / "record" / ".writing").iterdir())
+
+
+def line_of(line: str) -> tuple[str, int]:
+    key, version = line.split()
+    return key, int(version)
 
 
 WITHOUT_A_DISK = """if True:
