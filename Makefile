@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # These would lead another environment's packages into ours.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test test-all lint docs bench lock clean
+.PHONY: help demo test test-all lint docs bench soak lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -37,6 +37,9 @@ lint: $(READY) ## style, format, types, and the layers between the rooms
 
 bench: $(READY) ## measure what the import costs
 	@$(BIN)/python tests/benchmarks/import_cost.py
+
+soak: $(READY) ## kill a generation at named points and at 200 random moments, and start it again; SOAK_ARGS="--help"
+	@$(BIN)/python tests/soak/soak.py $(SOAK_ARGS)
 
 docs: $(READY) docs/requirements.lock ## build the documentation into .work/site
 	@test -x .work/docs/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .work/docs
