@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from flyteplugins.codegen.core.errors import AnswerCutOffError, InvalidAnswerErr
 from flyteplugins.codegen.core.events import Event, ModelRetried
 from flyteplugins.codegen.core.paths import home
 from flyteplugins.codegen.core.settings import Settings
-from flyteplugins.codegen.models import Account, Model, Step, Transcript, provider_for
+from flyteplugins.codegen.models import Account, Answers, Model, Step, Transcript, provider_for
 from flyteplugins.codegen.models.endpoint import Retries
 from flyteplugins.codegen.models.litellm_provider import LiteLLMProvider
 from flyteplugins.codegen.models.step import PythonCode
+from flyteplugins.codegen.record import LocalShelf, Record
 
 pytestmark = pytest.mark.slow
 
@@ -248,7 +250,7 @@ async def test_the_conversation_on_record_is_the_same_in_every_form(endpoint: En
     assert all(messages == HELLO for messages in told.values())
 
 
-async def test_a_transcript_with_several_forms_replays(endpoint: Endpoint, tmp_path: Any) -> None:
+async def test_a_transcript_with_several_forms_replays(endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.respond = lambda request: Reply(json.dumps(GOOD) if request.form == "json" else "No.", words=True)
     saved = tmp_path / "transcript.jsonl"
     live = Model(model_at(endpoint.url).provider, Account(), Transcript(saved))
@@ -257,6 +259,28 @@ async def test_a_transcript_with_several_forms_replays(endpoint: Endpoint, tmp_p
     replay = Model(provider_for(Settings(model=f"replay:{saved}")), Account(), Transcript())
     assert await replay.ask(PLAN, HELLO) == Plan(**GOOD)
     assert replay.usage == live.usage
+
+
+@pytest.mark.parametrize(
+    "unusable", [Reply("I would talk."), Reply('{"code": "x =', finish_reason="length")], ids=["prose", "cut off"]
+)
+async def test_a_generation_that_is_killed_between_two_unusable_answers_goes_on_in_another_form(
+    endpoint: Endpoint, tmp_path: Path, unusable: Reply
+) -> None:
+    def respond(request: Received) -> Reply:
+        return unusable if request.form == "schema" else Reply(IN_BLOCKS, words=True)
+
+    record = Record(LocalShelf(tmp_path))
+    endpoint.respond = lambda request: Reply(status=401) if len(endpoint.requests) == 2 else respond(request)
+    killed = Model(model_at(endpoint.url).provider, Account(), Transcript(), answers=Answers(record))
+    with pytest.raises(ModelRefusedError):
+        await killed.ask(CODE, HELLO)
+
+    endpoint.respond = respond
+    again = Model(model_at(endpoint.url).provider, Account(), Transcript(), answers=Answers(record))
+    assert (await again.ask(CODE, HELLO)).code == SCRIPT
+    assert forms(endpoint)[:3] == ["schema"] * 3
+    assert forms(endpoint)[3] in {"tool", "text"}
 
 
 # ---- Anthropic

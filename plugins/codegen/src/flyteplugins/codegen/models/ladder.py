@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -95,7 +95,9 @@ class Ladder:
         if (place := FORMS.index(form)) > self._first(schema):
             await self._remember(Seen(place, place))
 
-    async def answered(self, form: str, schema: dict[str, Any], text: str, finish_reason: str) -> bool:
+    async def answered(
+        self, form: str, schema: dict[str, Any], text: str, finish_reason: str, before: Sequence[str] = ()
+    ) -> bool:
         """Look at how an answer kept to its form.
 
         Args:
@@ -103,6 +105,7 @@ class Ladder:
             schema: JSON schema of the answer, as pydantic makes it.
             text: What the model wrote.
             finish_reason: Why it ended.
+            before: The unusable answers to the same question; they may have come from the record, unseen.
 
         Returns:
             Whether the next answer like this is to be asked for in another form.
@@ -116,7 +119,8 @@ class Ladder:
         elif has_code:
             flaw = "cut off"
         if flaw:
-            self._flaws[place, flaw] += 1
+            told = sum(flaw in {"cut off", flaw_of(earlier, schema)} for earlier in before)
+            self._flaws[place, flaw] = max(self._flaws[place, flaw], told) + 1
             if self._flaws[place, flaw] >= _PATIENCE:
                 await self._learn(place, flaw, has_code=has_code)
         return self._first(schema) > place

@@ -114,7 +114,8 @@ class LiteLLMProvider:
         await self._ladder.took(form, schema)
         seconds = time.monotonic() - started
         completion = completion_of(module, response, self.model, question.messages, seconds, form)
-        left = await self._ladder.answered(form, schema, completion.text, completion.finish_reason)
+        before = [message["content"] for message in messages if message["role"] == "assistant"]
+        left = await self._ladder.answered(form, schema, completion.text, completion.finish_reason, before)
         return replace(completion, form_left=left)
 
     async def _sent(self, module: Any, step: str, question: Question, waits: Waits) -> Any:
