@@ -200,3 +200,12 @@ def test_a_folder_that_is_no_generation_is_wrong_usage(shell: Shell, tmp_path: P
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_tests_that_do_not_parse_any_more_are_told_as_such(shell: Shell, saved: Path) -> None:
+    (saved / "test_solution.py").write_text("def test_it(run_solution:\n")
+    for command in ("test", "edit"):
+        done = shell(command, saved.name, *(["--no-editor"] if command == "edit" else []))
+        assert done.returncode == 1
+        assert "do not parse" in done.stdout
+        assert "Traceback" not in done.stderr

@@ -452,6 +452,15 @@ def test_tests_of_a_person_that_can_not_fail_are_not_enough(generated: CodeGenEv
     assert len(revision.dropped) == 3
 
 
+@pytest.mark.parametrize("tests", ["def test_it(run_solution:\n", "", "import nothing_of_that_name\n\n" + COUNT])
+def test_tests_of_a_person_that_do_not_load_are_a_verdict(generated: CodeGenEvalResult, tests: str) -> None:
+    revised = generated.revise(tests=tests)
+    assert not revised.success
+    assert revised.error
+    assert revised.tests == tests
+    assert revised.solution == generated.solution
+
+
 def test_code_and_tests_of_a_person_are_checked_together(generated: CodeGenEvalResult) -> None:
     tests = TESTS.replace("== -0.75", "== 3.5")
     revised = generated.revise(code=CHANGED, tests=tests)

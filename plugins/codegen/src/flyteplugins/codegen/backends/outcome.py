@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from flyteplugins.codegen.backends.answers import test_names
 from flyteplugins.codegen.backends.defaults import defaults_of
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.draft import Turn, best_of
 from flyteplugins.codegen.backends.origin import origin_of
+from flyteplugins.codegen.backends.revised_tests import sources
 from flyteplugins.codegen.core.contract import VALUE_TYPES
 from flyteplugins.codegen.core.events import GenerationFinished
 from flyteplugins.codegen.core.history import Attempt
@@ -132,7 +132,7 @@ _AT: Final = {
 
 def _receipt(desk: Desk, best: Turn | None) -> Receipt:
     verdict, usage = (best.verdict if best else None), desk.model.usage
-    tests = test_names(best.draft.tests) if best and best.draft.tests else ()
+    tests = tuple(sources(best.draft.tests)) if best else ()
     constraints = [_backing(desk, best, number) for number in range(1, len(desk.request.constraints) + 1)]
     checks = list(verdict.checks) if verdict else []
     dropped = [
@@ -157,7 +157,7 @@ def _receipt(desk: Desk, best: Turn | None) -> Receipt:
 
 
 def _backing(desk: Desk, best: Turn | None, number: int) -> ConstraintBacking:
-    tests = set(test_names(best.draft.tests)) if best and best.draft.tests else set()
+    tests = set(sources(best.draft.tests)) if best else set()
     named = best.draft.coverage.get(number, ()) if best else ()
     return ConstraintBacking(
         constraint=desk.request.constraints[number - 1],

@@ -74,7 +74,8 @@ async def _revised(
     """The result of the revision alone; `reasons` takes why tests are dropped."""
     before = desk.latest = await _draft_of(desk, result)
     if wanted.prompt is None:
-        turn = await desk.in_time(desk.judge(_by_person(result, before, wanted), 1))
+        # The agent's limits are on models; each run of the code has a time limit of its own.
+        turn = await desk.judge(_by_person(result, before, wanted), 1)
         desk.report(turn, None)
         return _with_environment(result_of(desk, [turn], None), result, turn.draft)
     follow_up = wanted.prompt
@@ -197,7 +198,7 @@ async def _draft_of(desk: Desk, result: CodeGenEvalResult) -> Draft:
     base = desk.settings.base_packages or ()
     try:
         found = {requirement_name(line) for line in detect_packages(solution.code, solution.packages, base)}
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         found = {requirement_name(line) for line in solution.packages}
     backing = enumerate(result.receipt.constraints, start=1)
     return Draft(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -72,7 +72,7 @@ class Workshop:
         if draft is None:
             return Needs(environment_spec(self.python, TOOLS))
         base = [*TOOLS, *draft.added_test_packages]
-        return Needs(environment_spec(self.python, detect_packages(draft.tests or "", draft.test_packages, base)))
+        return Needs(environment_spec(self.python, packages_of_tests(draft.tests or "", draft.test_packages, base)))
 
     async def build(self, needs: Needs, attempt: int) -> Environment:
         """Build what is needed, or use what stands.
@@ -104,6 +104,14 @@ class Workshop:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.executor.close()
+
+
+def packages_of_tests(tests: str, suggested: Iterable[str] = (), base: Iterable[str] = TOOLS) -> tuple[str, ...]:
+    """The requirements of a test module; those in `base` alone for one that does not parse, as its run will say."""
+    try:
+        return detect_packages(tests, suggested, base)
+    except (SyntaxError, ValueError):
+        return detect_packages("", (), base)
 
 
 def not_built(error: EnvironmentBuildError) -> Verdict:

@@ -8,7 +8,7 @@ from typing import Any
 import flyte
 
 from flyteplugins.codegen import CodeGenEvalResult
-from flyteplugins.codegen.backends.workshop import TOOLS
+from flyteplugins.codegen.backends.workshop import packages_of_tests
 from flyteplugins.codegen.checks.subject import Bench, Subject
 from flyteplugins.codegen.checks.suite import run_suite
 from flyteplugins.codegen.core import pinned
@@ -17,7 +17,6 @@ from flyteplugins.codegen.core.settings import CHECK_SECONDS
 from flyteplugins.codegen.core.verdict import SuiteRun
 from flyteplugins.codegen.data.cut import cut
 from flyteplugins.codegen.data.samples import take_in
-from flyteplugins.codegen.packages.distributions import detect_packages
 from flyteplugins.codegen.packages.spec import environment_spec
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Executor
@@ -48,7 +47,7 @@ async def _run(result: CodeGenEvalResult) -> tuple[SuiteRun | None, str | None]:
     defaults, store = result.defaults, pinned.store()
     runtime, _ = await choose(defaults.sandbox)
     executor = Executor(runtime, cache="disable", name=defaults.name, secrets=read(defaults.secrets))
-    tools = environment_spec(result.lock.python, detect_packages(result.tests, (), TOOLS))
+    tools = environment_spec(result.lock.python, packages_of_tests(result.tests))
     environment, tools_environment = await asyncio.gather(executor.restore(result.lock), executor.build(tools))
     samples = await take_in(result.original_samples, store)
     subject = Subject(

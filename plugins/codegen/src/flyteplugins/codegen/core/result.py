@@ -168,7 +168,8 @@ class CodeGenEvalResult(Data):
         original_samples: The samples as files, the defaults of `run()` and of the task.
         total_input_tokens: Tokens sent to models.
         total_output_tokens: Tokens received from models.
-        conversation_history: Every message to and from the models, in order.
+        conversation_history: Every message to and from the models, in order; of a revised result those of the
+            generation and of earlier revisions first. All other figures are those of the latest revision.
         plan: The plan that the code follows.
         declared_inputs: Type by input, samples included, in declared order.
         declared_outputs: Type by output, in declared order; empty for `outputs=None`.
@@ -328,7 +329,9 @@ class CodeGenEvalResult(Data):
     ) -> CodeGenEvalResult:
         """Change the code by a follow-up request, or take a person's version, and check it as it was checked before.
 
-        `await result.revise.aio(...)` is the same, awaited. This result stays as it is.
+        `await result.revise.aio(...)` is the same, awaited. This result stays as it is. Inputs and outputs stay as
+        they were declared: a follow-up that can't be met with them ends with `success=False` and says what would have
+        to be declared; generate anew then.
 
         Args:
             prompt: What is to be different, in plain language. A model changes the code and says which tests do not
@@ -338,11 +341,14 @@ class CodeGenEvalResult(Data):
             agent: The agent to work with; the settings of the one that generated the code if None.
 
         Returns:
-            The new result. `revisions` says what became of the code and of each test.
+            The new result. `revisions` says what became of the code and of each test. One that does not pass has
+            `success=False` and the reason in `error`, and a person's version in it all the same.
 
         Raises:
-            InvalidRequestError: Neither or both of a follow-up request and a person's version are given, or the
-                result has no code.
+            InvalidRequestError: Neither or both of a follow-up request and a person's version are given, the result
+                has no code, or it does not say which agent generated it and none is named.
+            MissingCredentialError: The variable with the key is not set here.
+            InfrastructureError: This machine can't run the checks; that says nothing about a person's version.
             CodegenError: The model failed before it answered once.
         """
         if (prompt is None) == (code is None and tests is None):
