@@ -562,3 +562,16 @@ async def test_a_refusal_is_told_and_asked_again(endpoint: Endpoint, shape: str)
     base, name = (endpoint.url, "openai/any") if shape == "openai" else (endpoint.root, "anthropic/claude-sonnet-4-5")
     assert await model_at(base, name).ask(PLAN, HELLO) == Plan(**GOOD)
     assert "refused: I won't" in json.dumps(endpoint.requests[1].body)
+
+
+# ---- free text
+
+
+async def test_a_question_without_a_schema_is_sent_as_it_is_and_a_refusal_of_it_is_an_error(endpoint: Endpoint) -> None:
+    endpoint.say("Hello.", Reply(status=400, error="no"))
+    provider = LiteLLMProvider("openai/any", api_base=endpoint.url, retries=Retries(base_seconds=0.01))
+    completion = await provider.complete("talk", HELLO, None, "talk")
+    assert (completion.text, completion.form, completion.form_left) == ("Hello.", "", False)
+    assert endpoint.requests[0].messages == HELLO
+    with pytest.raises(ModelRefusedError):
+        await provider.complete("talk", HELLO, None, "talk")

@@ -98,12 +98,8 @@ class LiteLLMProvider:
         refused: RequestRefusedError | None = None
         module = await asyncio.to_thread(litellm)
         await self._ladder.recall()
-        if schema is None:
-            question = Question(list(messages))
-            response = await self._sent(module, step, question, waits)
-            return completion_of(module, response, self.model, messages, time.monotonic() - started)
-        for form in self._ladder.forms(schema):
-            question = in_form(form, messages, schema, schema_name)
+        for form in self._ladder.forms(schema) if schema else ("",):
+            question = in_form(form, messages, schema, schema_name) if schema else Question(list(messages))
             try:
                 response = await self._sent(module, step, question, waits)
                 break
@@ -111,9 +107,14 @@ class LiteLLMProvider:
                 refused = refused or error
         else:
             raise ModelRefusedError(str(refused)) from None
-        await self._ladder.took(form, schema)
         seconds = time.monotonic() - started
         completion = completion_of(module, response, self.model, question.messages, seconds, form)
+        return await self._judged(completion, messages, schema) if schema else completion
+
+    async def _judged(self, completion: Completion, messages: Sequence[Message], schema: dict[str, Any]) -> Completion:
+        """Remember what the answer shows of its form."""
+        form = completion.form
+        await self._ladder.took(form, schema)
         before = [message["content"] for message in messages if message["role"] == "assistant"]
         left = await self._ladder.answered(form, schema, completion.text, completion.finish_reason, before)
         return replace(completion, form_left=left)
@@ -134,7 +135,7 @@ class LiteLLMProvider:
                 raise
             except RequestRefusedError as error:
                 name = not_taken(str(error), [*params, CACHE_MARKS] if marks else [*params])
-                if name is None and named(str(error), params):
+                if name is None and named(str(error), params) and not _ABOUT_THE_FORM.search(str(error)):
                     # What is refused is the value of a setting: no other form would help.
                     raise ModelRefusedError(str(error)) from None
                 if name is None:
