@@ -293,7 +293,7 @@ class Worker:
                 timer.cancel()
         return pid, status
 
-    def _repeated(self, place: Place, number: int, before: Snapshot, asked: Counter[str], *, ended: bool) -> list[str]:
+    def _repeated(self, place: Place, number: int, before: Snapshot, asked: Counter[str]) -> list[str]:
         """What was done again in a start although it was on record before it."""
         problems = []
         for digest in self.model.asked - asked:
