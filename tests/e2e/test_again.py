@@ -418,6 +418,23 @@ def test_a_limit_on_money_that_cannot_hold_is_said_in_the_receipt(
     assert len([event for event in events if isinstance(event, Note) and "can't hold" in event.message]) == 1
 
 
+def test_a_failure_that_prints_addresses_and_temporary_names_is_the_same_question_each_time(
+    settings: dict[str, Any], endpoint: Endpoint, sales: Path
+) -> None:
+    broken = CODE.replace(
+        "def main():", "def main():\n    import tempfile\n    raise ValueError(object(), tempfile.mkdtemp())"
+    )
+    endpoint.respond = lambda request: (
+        {"code": code(broken), "repair_code": code()}.get(request.step or "") or answer(request)
+    )
+    assert generate(AutoCoderAgent(**settings), sales).success
+    assert steps(endpoint) == ["code", "plan", "repair_code", "tests"]
+    forget_generations()
+    shutil.rmtree(home() / "record" / "runs")
+    assert generate(AutoCoderAgent(**settings), sales).success
+    assert steps(endpoint) == []
+
+
 # ---- secrets, and trouble with the disk
 
 

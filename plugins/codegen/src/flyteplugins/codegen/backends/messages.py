@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from flyteplugins.codegen.backends.draft import Draft
 from flyteplugins.codegen.core.request import Request
@@ -15,6 +17,12 @@ from flyteplugins.codegen.data.privacy import Redactor
 from flyteplugins.codegen.data.profile import Profile
 from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.prompts import render
+
+_ADDRESS: Final = re.compile(r"(?<= at )0x[0-9a-fA-F]+")
+"""Of an object, as its `repr` has it."""
+
+_TEMPORARY_NAME: Final = re.compile(r"(?<=/)tmp[a-z0-9_]{8}\b")
+"""As `tempfile` makes them."""
 
 
 @dataclass
@@ -192,6 +200,8 @@ class Messages:
         return [str(kept) for kept in self.evaluation.kept]
 
     def _shown(self, text: str, draft: Draft) -> str:
+        # What is another text at each run makes another question of the same failure, which is paid for again.
+        text = _TEMPORARY_NAME.sub("tmp...", _ADDRESS.sub("0x...", text))
         if self.redactor is None:
             return text
         written = [draft.plan.description, draft.plan.approach, draft.solution.code, draft.tests or ""]
