@@ -3,7 +3,7 @@
     python tests/soak/soak.py                        everything: all named points, 200 random moments, the other cases
     python tests/soak/soak.py --named 20 --random 20 what CI runs
     python tests/soak/soak.py --only after-answer-plan
-    python tests/soak/soak.py --random 50 --seed 7   the seed is printed, so that a failure can be had again
+    python tests/soak/soak.py --seed 7 --only random-12   the seed is printed, so that a failure can be had again
 
 After each restart: the result is that of an undisturbed generation, no recorded answer was asked for again, no recorded
 run was run again and no environment built again, and nothing is left: no temporary file, no process, no container, no
@@ -51,9 +51,9 @@ NAMED = (
 )
 """Every point; the driver fails where one is never reached, so that a name can't outlive what it names."""
 
-QUICK = (
+_FIRST = (
     *("before-answer-plan", "after-answer-plan", "asking-code", "before-answer-tests", "after-answer-code"),
-    *("after-answer-diagnosis-1", "before-answer-repair_code-1", "asking-repair_tests", "after-answer-repair_tests-1"),
+    *("after-answer-diagnosis", "before-answer-repair_code", "asking-repair_tests", "after-answer-repair_tests"),
     *("before-lock-1", "after-uv-sync-1", "before-environment-1", "after-environment-2", "during-sandbox-4"),
     *("before-run-1", "after-run-4", "after-run-8", "before-generation", "after-generation", "after-saved-solution"),
 )
@@ -112,9 +112,7 @@ asyncio.run(build(*packages))
 
 def matrix(arguments: argparse.Namespace) -> list[Entry]:
     """The entries."""
-    if arguments.only is not None:
-        return [Entry.named(name) for name in arguments.only]
-    names = QUICK if arguments.named == len(QUICK) else NAMED[: arguments.named]
+    names = [*_FIRST, *(name for name in NAMED if name not in _FIRST)][: arguments.named]
     entries = [Entry.named(name) for name in names]
     chance = random.Random(arguments.seed)  # noqa: S311 # moments, no secrets
     for number in range(arguments.random):
@@ -123,7 +121,10 @@ def matrix(arguments: argparse.Namespace) -> list[Entry]:
         entries.append(Entry(f"random-{number + 1}", moments))
     if arguments.docker:
         entries += [Entry.named(name) for name in DOCKER]
-    return entries
+    if arguments.only is None:
+        return entries
+    known = {entry.name: entry for entry in entries}
+    return [known.get(name) or Entry.named(name) for name in arguments.only]
 
 
 def carry_out(entries: Sequence[Entry], workers: Sequence[Worker]) -> list[Outcome]:
@@ -171,7 +172,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="entries at a time")
     parser.add_argument("--no-docker", dest="docker", action="store_false", help="without the points in containers")
-    parser.add_argument("--only", nargs="*", metavar="POINT", help="these named points and no other case")
+    parser.add_argument("--only", nargs="*", metavar="POINT", help="of the entries, these, and no other case")
     parser.add_argument("--cases", nargs="*", metavar="CASE", help=f"of the other cases, these: {', '.join(CASES)}")
     parser.add_argument("--keep", type=Path, help="folder for the folders of what failed")
     parser.add_argument("--source", type=Path, default=ROOT / "plugins/codegen/src", help="the product to test")

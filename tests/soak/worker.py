@@ -78,7 +78,7 @@ class Zygote:
         """End it."""
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def _say(self, asked: dict[str, Any]) -> None:
         assert self._process.stdin
