@@ -149,17 +149,24 @@ class Worker:
         source: Where the product is imported from.
         zygote: What starts the children; one of its own if None.
         keep: Where the folders of what failed are copied to; nowhere if None.
+        **more: Further entries of the configuration of each start.
     """
 
     def __init__(
-        self, root: Path, template: Path, source: Path, zygote: Zygote | None = None, keep: Path | None = None
+        self,
+        root: Path,
+        template: Path,
+        source: Path,
+        zygote: Zygote | None = None,
+        keep: Path | None = None,
+        **more: Any,
     ) -> None:
         self.model = Model()
         self.zygote = zygote or Zygote(source)
         self._root, self._template, self._keep = root, template, keep
         self._numbers = itertools.count()
         self._expected: dict[str, Undisturbed] = {}
-        self._more: dict[str, Any] = {}
+        self._more = more
 
     def __enter__(self) -> Worker:
         self.model.__enter__()
@@ -224,19 +231,17 @@ class Worker:
                 )
         return self._expected[sandbox]
 
-    def entry(self, name: str, kills: Sequence[str | float], sandbox: str = "bubblewrap", **more: Any) -> Outcome:
+    def entry(self, name: str, kills: Sequence[str | float], sandbox: str = "bubblewrap") -> Outcome:
         """Kill a generation at each of some points, one start after the other, then let it end.
 
         Args:
             name: What it is called.
             kills: Points, or parts of the time that an undisturbed generation takes.
             sandbox: The runtime.
-            **more: Further entries of the configuration of each start.
 
         Returns:
             What came of it.
         """
-        self._more = more
         expected = self.undisturbed(sandbox)
         outcome, began = Outcome(name), time.monotonic()
         with self.place() as place:
