@@ -169,6 +169,15 @@ async def ask(provider: LiteLLMProvider, waits: Waits | None = None) -> Completi
     return await provider.complete("plan", HELLO, None, "plan", waits)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def first_calls() -> None:
+    """The first call of a process imports for seconds, which is no part of any deadline here."""
+    with Endpoint() as endpoint:
+        endpoint.respond = lambda request: "fine"
+        for shape in MODELS:
+            asyncio.run(ask(provider_at(endpoint, shape, api_key_name=None, params={"api_key": SECRET})))
+
+
 # ---- the table
 
 
@@ -222,7 +231,7 @@ async def test_an_answer_that_does_not_end_is_asked_for_once_more_and_given_up(
         await ask(provider_at(endpoint, shape, call_timeout=0.8))
     assert case.says in str(caught.value)
     assert len(endpoint.requests) == case.requests
-    assert time.monotonic() - started < 5  # not the 30 s that the endpoint would take
+    assert time.monotonic() - started < 15  # not the 30 s that the endpoint would take, twice
 
 
 @pytest.mark.parametrize("name", SLOW)
