@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import queue
 import random
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ from worker import Outcome, Worker, uv_cache  # noqa: E402
 
 ROOT = HERE.parents[1]
 _SIDES = ("before", "after")
+
+Job = Callable[[Worker], Outcome]
 
 NAMED = (
     *(f"{side}-answer-{step}" for step in STEPS for side in _SIDES),
@@ -127,20 +130,19 @@ def matrix(arguments: argparse.Namespace) -> list[Entry]:
     return [known.get(name) or Entry.named(name) for name in arguments.only]
 
 
-def carry_out(entries: Sequence[Entry], workers: Sequence[Worker]) -> list[Outcome]:
-    """All entries, on as many workers as there are."""
-    waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
-    for entry in entries:
-        waiting.put(entry)
+def carry_out(jobs: Sequence[Job], workers: Sequence[Worker]) -> list[Outcome]:
+    """All jobs, on as many workers as there are."""
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
     outcomes: list[Outcome] = []
 
     def work(worker: Worker) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                entry = waiting.get_nowait()
-                outcome = worker.entry(entry.name, entry.kills, entry.sandbox)
+                outcome = waiting.get_nowait()(worker)
                 outcomes.append(outcome)
-                tell(outcome, entry.kills)
+                tell(outcome)
 
     threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
     for thread in threads:
@@ -150,10 +152,9 @@ def carry_out(entries: Sequence[Entry], workers: Sequence[Worker]) -> list[Outco
     return outcomes
 
 
-def tell(outcome: Outcome, kills: Sequence[str | float] = ()) -> None:
+def tell(outcome: Outcome) -> None:
     """One line an entry, and more where something did not hold."""
-    moments = ", ".join(f"at {kill:.3f} of it" for kill in kills if isinstance(kill, float))
-    say(f"{'FAIL' if outcome.problems else 'ok  '} {outcome.name:32} {outcome.seconds:5.1f} s  {moments}")
+    say(f"{'FAIL' if outcome.problems else 'ok  '} {outcome.name:44} {outcome.seconds:5.1f} s")
     for problem in outcome.problems:
         say(f"     {problem}")
 
@@ -192,11 +193,14 @@ def main() -> int:
             # The address of the model is part of a result, and each worker has a model of its own.
             first = next(iter(pool.map(Worker.undisturbed, workers)))
         say(f"undisturbed: {first.seconds:.1f} s, {first.asked} requests, {len(first.runs)} runs")
-        outcomes = carry_out(matrix(arguments), workers)
-        for name in cases:
-            outcome = CASES[name](workers[0], root / name, template, arguments.source)
-            outcomes.append(outcome)
-            tell(outcome)
+        jobs: list[Job] = [
+            functools.partial(CASES[name], root=root / name, template=template, source=arguments.source)
+            for name in cases
+        ]
+        jobs += [
+            functools.partial(Worker.entry, name=e.name, kills=e.kills, sandbox=e.sandbox) for e in matrix(arguments)
+        ]
+        outcomes = carry_out(jobs, workers)
     failed = [outcome for outcome in outcomes if outcome.problems]
     say(
         f"{len(outcomes)} entries, {sum(outcome.kills for outcome in outcomes)} kills, "

@@ -243,7 +243,7 @@ class Worker:
             What came of it.
         """
         expected = self.undisturbed(sandbox)
-        outcome, began = Outcome(name), time.monotonic()
+        outcome, began = Outcome(_named(name, kills)), time.monotonic()
         with self.place() as place:
             try:
                 if sandbox == "docker":
@@ -332,6 +332,11 @@ class Worker:
         problems += [f"left behind: container {name}" for name in (containers(pids) if expected.images else ())]
         problems += [f"still running: {line}" for line in self.zygote.orphans()]
         return problems
+
+
+def _named(name: str, kills: Sequence[str | float]) -> str:
+    moments = [f"{kill:.3f}" for kill in kills if isinstance(kill, float)]
+    return f"{name}, at {' and '.join(moments)} of it" if moments else name
 
 
 def saved(place: Place) -> frozenset[str]:
