@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
 import re
@@ -29,6 +28,7 @@ from flyteplugins.codegen.checks.subject import (
 from flyteplugins.codegen.checks.text import LONGEST_MESSAGE, shortened, signature
 from flyteplugins.codegen.core.contract import OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
+from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.verdict import Failure, SuiteRun, TestCase
 from flyteplugins.codegen.sandbox.contract import Argument, At, Python
 from flyteplugins.codegen.tasks.executor import Work
@@ -248,14 +248,13 @@ def _read(file: File | None) -> _Report | None:
 
 def _unparsable(tests: str) -> Failure | None:
     try:
-        ast.parse(tests)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", None)
-        where = f" in line {line}" if line else ""
+        parse_python(tests)
+    except SyntaxError as error:
+        where = f" in line {error.lineno}" if error.lineno else ""
         return Failure(
             stage="tests",
-            message=f"The tests do not parse{where}: {getattr(error, 'msg', error)}.",
-            signature=signature("tests", "syntax", str(getattr(error, "msg", error))),
+            message=f"The tests do not parse{where}: {error.msg}.",
+            signature=signature("tests", "syntax", error.msg),
             error_type="test_error",
         )
     return None
