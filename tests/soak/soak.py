@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -140,7 +141,11 @@ def carry_out(jobs: Sequence[Job], workers: Sequence[Worker]) -> list[Outcome]:
     def work(worker: Worker) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                outcome = waiting.get_nowait()(worker)
+                job = waiting.get_nowait()
+                try:
+                    outcome = job(worker)
+                except Exception:
+                    outcome = Outcome(str(job), [traceback.format_exc()])
                 outcomes.append(outcome)
                 tell(outcome)
 
