@@ -33,9 +33,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from cases import CASES  # noqa: E402
-from scenario import STEPS  # noqa: E402
-from worker import Outcome, Worker, uv_cache  # noqa: E402
+from cases import CASES
+from scenario import STEPS
+from worker import Outcome, Worker, uv_cache
 
 ROOT = HERE.parents[1]
 _SIDES = ("before", "after")

@@ -8,6 +8,7 @@ whatever a child leaves running is seen here.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import select
@@ -95,11 +96,8 @@ def say(answer: dict[str, Any]) -> None:
 
 def _preload() -> None:
     """Load what starts no thread: a thread would not be there in a forked process."""
-    import jinja2  # noqa: F401
-    import litellm  # noqa: F401
-    import pandas  # noqa: F401
-    import pandera.pandas  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
+    for name in ("jinja2", "litellm", "pandas", "pandera.pandas", "pyarrow.parquet"):
+        importlib.import_module(name)
 
 
 if __name__ == "__main__":
