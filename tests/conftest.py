@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ _SCRUBBED = re.compile(
     r"(API_KEY|API_TOKEN|AUTH_TOKEN|ACCESS_KEY|ACCESS_KEY_ID)\Z"
     r"|\A(OPENAI|ANTHROPIC|AZURE|GEMINI|OLLAMA|OPENROUTER|LITELLM)_"
 )
+
+# Whoever starts the tests in the background of a shell has them ignore Ctrl-C, and the programs that they start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.cache
