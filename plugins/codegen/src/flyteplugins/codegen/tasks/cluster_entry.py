@@ -1,8 +1,9 @@
 """What a container on a cluster runs: puts Flyte's staged inputs into the script's contract, and its outputs back.
 
 Standard library only; the text of this file is an argument of the container's command. Flyte stages a file input as
-a folder that holds the one file under its own name, writes durations as `3.5s`, and takes dates and durations in its
-own forms.
+a folder that holds the one file under its own name, writes durations as `3.5s` or `seconds:3 nanos:500000000`, and
+takes dates and durations in its own forms. Flyte 1 stages the file alone; an argument `@sales=s3://...` says what it is
+called.
 """
 
 import base64
@@ -13,17 +14,31 @@ import re
 import runpy
 import sys
 import tempfile
+import urllib.parse
 import zlib
 
 
-def given(value: str, kind: str) -> str:
+def given(value: str, kind: str, address: str = "") -> str:
     """An argument as the script's contract has it."""
     if kind == "File":
         path = pathlib.Path(value)
-        return str(next(path.iterdir())) if path.is_dir() else value
+        return str(next(path.iterdir())) if path.is_dir() else named(path, address)
     if kind == "timedelta" and re.fullmatch(r"-?\d+(\.\d+)?s", value):
         return str(datetime.timedelta(seconds=float(value[:-1])))
+    if kind == "timedelta" and (parts := dict(re.findall(r"(seconds|nanos):(-?\d+)", value))):
+        seconds, nanos = (int(parts.get(part, 0)) for part in ("seconds", "nanos"))
+        return str(datetime.timedelta(seconds=seconds, microseconds=nanos / 1000))
     return value
+
+
+def named(path: pathlib.Path, address: str) -> str:
+    """A file under its own name: Flyte 1 stages it under the input's, and has its own in its address alone."""
+    name = urllib.parse.unquote(address.rstrip("/").rpartition("/")[2])
+    if name in {"", ".", "..", path.name}:
+        return str(path)
+    link = pathlib.Path(tempfile.mkdtemp()) / name
+    link.symlink_to(path)
+    return str(link)
 
 
 def taken(text: str, kind: str) -> str:
@@ -42,13 +57,18 @@ def taken(text: str, kind: str) -> str:
 def main() -> None:
     """Run the script as `__main__`."""
     packed, contract, *arguments = sys.argv[1:]
+    addresses = dict(argument[1:].split("=", 1) for argument in arguments if argument.startswith("@"))
+    arguments = [argument for argument in arguments if not argument.startswith("@")]
     inputs, outputs = json.loads(contract)
     names = [argument[2:].partition("=")[0] for argument in arguments]
     values = [argument.partition("=")[2] for argument in arguments]
     script = pathlib.Path(tempfile.mkdtemp()) / "solution.py"
     script.write_bytes(zlib.decompress(base64.b64decode(packed)))
     sys.argv = [str(script)]
-    sys.argv += [f"--{name}={given(value, inputs.get(name, 'str'))}" for name, value in zip(names, values, strict=True)]
+    sys.argv += [
+        f"--{name}={given(value, inputs.get(name, 'str'), addresses.get(name, ''))}"
+        for name, value in zip(names, values, strict=True)
+    ]
     folder = next((pathlib.Path(value) for name, value in zip(names, values, strict=True) if name == "outputs"), None)
     try:
         runpy.run_path(str(script), run_name="__main__")
