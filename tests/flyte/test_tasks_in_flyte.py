@@ -148,8 +148,10 @@ async def test_on_a_cluster_a_script_may_end_with_sys_exit(tmp_path: Path) -> No
     code = TYPES.replace("    main()\n", "    sys.exit(main())\n")
     assert code != TYPES
     result = await made_result(code, inputs={"t": str}, outputs={"t": str})
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "t").write_text("ü", encoding="utf-8")
     command = [
-        part.replace("/var/outputs", str(tmp_path)).replace("{{.inputs.t}}", "ü")
+        part.replace("/var/outputs", str(tmp_path)).replace("/var/inputs", str(tmp_path / "inputs"))
         for part in result.as_task().container_args(None)[1:]
     ]
     subprocess.run([sys.executable, *command], check=True)

@@ -1,9 +1,11 @@
 """What a container on a cluster runs: puts Flyte's staged inputs into the script's contract, and its outputs back.
 
-Standard library only; the text of this file is an argument of the container's command. Flyte stages a file input as
-a folder that holds the one file under its own name, writes durations as `3.5s` or `seconds:3 nanos:500000000`, and
-takes dates and durations in its own forms. Flyte 1 stages the file alone; an argument `@sales=s3://...` says what it is
-called.
+Standard library only; the text of this file is an argument of the container's command. An argument `<name=path` says
+that the value lies in that file, as Flyte stages each input that is no file. So no value is part of the command, where
+Kubernetes would put variables in the place of their names and no more than 128 kB would fit. Flyte stages a file input
+as a folder that holds the one file under its own name, writes durations as `1h2m3.5s`, `3.5s` or
+`seconds:3 nanos:500000000`, and takes dates and durations in its own forms. Flyte 1 stages the file alone; an argument
+`@sales=s3://...` says what it is called.
 """
 
 import base64
@@ -23,12 +25,28 @@ def given(value: str, kind: str, address: str = "") -> str:
     if kind == "File":
         path = pathlib.Path(value)
         return str(next(path.iterdir())) if path.is_dir() else named(path, address)
-    if kind == "timedelta" and re.fullmatch(r"-?\d+(\.\d+)?s", value):
-        return str(datetime.timedelta(seconds=float(value[:-1])))
-    if kind == "timedelta" and (parts := dict(re.findall(r"(seconds|nanos):(-?\d+)", value))):
+    if kind == "datetime":
+        return re.sub("Z$", "+00:00", value)  # Python 3.10 does not read a final `Z`
+    return duration(value) if kind == "timedelta" else value
+
+
+def duration(value: str) -> str:
+    """A duration as `str(timedelta)` writes it."""
+    if parts := dict(re.findall(r"(seconds|nanos):(-?\d+)", value)):
         seconds, nanos = (int(parts.get(part, 0)) for part in ("seconds", "nanos"))
         return str(datetime.timedelta(seconds=seconds, microseconds=nanos / 1000))
+    units = {"h": 3600e6, "m": 60e6, "s": 1e6, "ms": 1e3, "\u00b5s": 1, "ns": 1e-3}
+    if re.fullmatch(rf"-?(\d+(\.\d+)?({'|'.join(units)}))+", value):
+        found = re.findall(r"(\d+(?:\.\d+)?)([^\d.]+)", value)
+        microseconds = sum(round(float(number) * units[unit]) for number, unit in found)
+        return str(datetime.timedelta(microseconds=-microseconds if value.startswith("-") else microseconds))
     return value
+
+
+def read(argument: str) -> str:
+    """`<name=path` as `--name=` and the content of the file, to the last byte."""
+    name, _, path = argument[1:].partition("=")
+    return f"--{name}={pathlib.Path(path).read_bytes().decode()}"
 
 
 def named(path: pathlib.Path, address: str) -> str:
@@ -59,6 +77,7 @@ def main() -> None:
     packed, contract, *arguments = sys.argv[1:]
     addresses = dict(argument[1:].split("=", 1) for argument in arguments if argument.startswith("@"))
     arguments = [argument for argument in arguments if not argument.startswith("@")]
+    arguments = [read(argument) if argument.startswith("<") else argument for argument in arguments]
     inputs, outputs = json.loads(contract)
     names = [argument[2:].partition("=")[0] for argument in arguments]
     values = [argument.partition("=")[2] for argument in arguments]

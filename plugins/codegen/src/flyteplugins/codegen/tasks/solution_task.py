@@ -249,10 +249,8 @@ def _command(plan: SolutionPlan) -> list[str]:
     """The raw container's command on a cluster; an argument list, never a line of a shell."""
     entry = package_files.files(__package__).joinpath("cluster_entry.py").read_text(encoding="utf-8")
     contract = plan.contract
-    inputs = [
-        f"--{name}={f'{INPUT_ROOT}/{name}' if kind == 'File' else f'{{{{.inputs.{name}}}}}'}"
-        for name, kind in contract.inputs.items()
-    ]
+    # A value is in a file, never in the command: see the entry.
+    inputs = [f"{'--' if kind == 'File' else '<'}{name}={INPUT_ROOT}/{name}" for name, kind in contract.inputs.items()]
     return [
         *("python", "-c", entry, base64.b64encode(zlib.compress(plan.code.encode())).decode()),
         json.dumps([contract.inputs, contract.outputs]),
