@@ -35,8 +35,11 @@ lint: $(READY) ## style, format, types, and the layers between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## measure what the import costs
+bench: $(READY) ## measure speed and memory against a model with a fixed delay: about two minutes on a quiet machine
 	@$(BIN)/python tests/benchmarks/import_cost.py
+	@$(BIN)/python tests/benchmarks/from_record.py
+	@$(BIN)/python tests/benchmarks/happy_path.py
+	@$(BIN)/python tests/benchmarks/hundred_at_once.py
 
 soak: $(READY) ## kill a generation at named points and at 200 random moments, and start it again; SOAK_ARGS="--help"
 	@$(BIN)/python tests/soak/soak.py $(SOAK_ARGS)

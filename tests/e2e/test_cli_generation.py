@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint import Endpoint
+from endpoint import Endpoint, Received, Reply
 
 pytestmark = pytest.mark.isolation
 
@@ -224,6 +224,29 @@ def test_the_examples_of_the_user_win(shell: Shell) -> None:
     model = shell.model("example.jsonl", plan=PLAN, code=CODED, tests=TESTED)
     done = shell("generate", *REQUEST, model, "--out=example", "--example=threshold=0.5", "--json")
     assert json.loads(done.stdout)["outputs"]["count"] == 3
+
+
+def test_limits_other_models_and_a_store_are_options_and_the_same_again_is_from_the_record(
+    shell: Shell, endpoint: Endpoint
+) -> None:
+    def respond(request: Received) -> Any:
+        if request.body["model"] == "first":
+            return Reply(status=401, error="no such key")
+        return {"plan": PLAN, "code": CODED, "tests": TESTED}[request.step or ""]
+
+    endpoint.respond = respond
+    options = ["--model=openai/first", "--fallback-model=openai/second", f"--api-base={endpoint.url}", "--max-usd=5"]
+    done = shell("generate", *REQUEST, *options, "--store=shared", "--out=again")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "limit of 5 US dollars can't hold" in " ".join(done.stdout.split())
+    asked = len(endpoint.requests)
+    assert {request.body["model"] for request in endpoint.requests} == {"first", "second"}
+    assert list((shell.folder / "shared" / "generations").rglob("*.json"))
+    again = shell("generate", *REQUEST, *options, "--store=shared", "--out=again")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "from the record" in again.stdout
+    assert "count = 1" in again.stdout
+    assert len(endpoint.requests) == asked
 
 
 def test_a_dry_run_shows_every_message_and_calls_nothing(shell: Shell, endpoint: Endpoint) -> None:

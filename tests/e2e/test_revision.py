@@ -359,6 +359,8 @@ def test_the_settings_are_those_of_the_generation_but_for_what_is_secret(
     assert asked.body["temperature"] == 0.25
     assert revised.defaults == generated.defaults
     assert revised.origin == generated.origin
+    assert "extra_headers" in revised.origin.agent["withheld"]
+    assert any("asked without extra_headers" in warning for warning in revised.receipt.warnings)
 
 
 def test_a_saved_generation_is_revised_where_it_was_moved_to(

@@ -114,3 +114,17 @@ async def test_a_store_that_can_not_be_one_is_told_before_anything_is_asked(
     with pytest.raises(InvalidRequestError, match="ftp:// is not supported"):
         await on_machine("one", "ftp://host/folder")
     assert endpoint.requests == []
+
+
+async def test_without_a_home_a_generation_succeeds_and_says_where_things_are(
+    on_machine: Generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    result = await on_machine("file/home", None)  # neither this plugin nor Flyte can keep anything there
+    told = [warning for warning in result.receipt.warnings if str(tmp_path / "file") in warning]
+    assert len(told) == 2, told
+    assert "The state folder" in told[0]
+    assert "Flyte's list of runs and its cache can't be kept" in told[1]
+    assert await result.run.aio() == (3.5, 2)

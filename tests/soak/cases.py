@@ -91,10 +91,10 @@ def jumping_clock(worker: Worker, root: Path, template: Path, source: Path) -> O
     # Only the children are told of it: what they start is not to have the variables, and the sandbox hands on none.
     fake = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(stamp), "FAKETIME_NO_CACHE": "1"}
     fake |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1"}
-    with Worker(root / "worker", template, source, Zygote(source, **fake)) as other:
+    with Worker(root / "worker", template, source, Zygote(source, **fake), budget_seconds=600) as other:
         expected = other.undisturbed()
         for point in ("after-answer-code", "during-sandbox-7"):
-            found = other.entry(f"jumping-clock/{point}", [point], budget_seconds=600)
+            found = other.entry(f"jumping-clock/{point}", [point])
             outcome.problems += [f"{point}: {line}" for line in found.problems]
             outcome.kills += found.kills
             outcome.starts += found.starts

@@ -3,7 +3,7 @@
     python tests/soak/soak.py                        everything: all named points, 200 random moments, the other cases
     python tests/soak/soak.py --named 20 --random 20 what CI runs
     python tests/soak/soak.py --only after-answer-plan
-    python tests/soak/soak.py --random 50 --seed 7   the seed is printed, so that a failure can be had again
+    python tests/soak/soak.py --seed 7 --only random-12   the seed is printed, so that a failure can be had again
 
 After each restart: the result is that of an undisturbed generation, no recorded answer was asked for again, no recorded
 run was run again and no environment built again, and nothing is left: no temporary file, no process, no container, no
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import queue
 import random
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ from worker import Outcome, Worker, uv_cache  # noqa: E402
 ROOT = HERE.parents[1]
 _SIDES = ("before", "after")
 
+Job = Callable[[Worker], Outcome]
+
 NAMED = (
     *(f"{side}-answer-{step}" for step in STEPS for side in _SIDES),
     *(f"asking-{step}" for step in STEPS),
@@ -51,9 +54,9 @@ NAMED = (
 )
 """Every point; the driver fails where one is never reached, so that a name can't outlive what it names."""
 
-QUICK = (
+_FIRST = (
     *("before-answer-plan", "after-answer-plan", "asking-code", "before-answer-tests", "after-answer-code"),
-    *("after-answer-diagnosis-1", "before-answer-repair_code-1", "asking-repair_tests", "after-answer-repair_tests-1"),
+    *("after-answer-diagnosis", "before-answer-repair_code", "asking-repair_tests", "after-answer-repair_tests"),
     *("before-lock-1", "after-uv-sync-1", "before-environment-1", "after-environment-2", "during-sandbox-4"),
     *("before-run-1", "after-run-4", "after-run-8", "before-generation", "after-generation", "after-saved-solution"),
 )
@@ -112,9 +115,7 @@ asyncio.run(build(*packages))
 
 def matrix(arguments: argparse.Namespace) -> list[Entry]:
     """The entries."""
-    if arguments.only is not None:
-        return [Entry.named(name) for name in arguments.only]
-    names = QUICK if arguments.named == len(QUICK) else NAMED[: arguments.named]
+    names = [*_FIRST, *(name for name in NAMED if name not in _FIRST)][: arguments.named]
     entries = [Entry.named(name) for name in names]
     chance = random.Random(arguments.seed)  # noqa: S311 # moments, no secrets
     for number in range(arguments.random):
@@ -123,23 +124,25 @@ def matrix(arguments: argparse.Namespace) -> list[Entry]:
         entries.append(Entry(f"random-{number + 1}", moments))
     if arguments.docker:
         entries += [Entry.named(name) for name in DOCKER]
-    return entries
+    if arguments.only is None:
+        return entries
+    known = {entry.name: entry for entry in entries}
+    return [known.get(name) or Entry.named(name) for name in arguments.only]
 
 
-def carry_out(entries: Sequence[Entry], workers: Sequence[Worker]) -> list[Outcome]:
-    """All entries, on as many workers as there are."""
-    waiting: queue.SimpleQueue[Entry] = queue.SimpleQueue()
-    for entry in entries:
-        waiting.put(entry)
+def carry_out(jobs: Sequence[Job], workers: Sequence[Worker]) -> list[Outcome]:
+    """All jobs, on as many workers as there are."""
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
     outcomes: list[Outcome] = []
 
     def work(worker: Worker) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                entry = waiting.get_nowait()
-                outcome = worker.entry(entry.name, entry.kills, entry.sandbox)
+                outcome = waiting.get_nowait()(worker)
                 outcomes.append(outcome)
-                tell(outcome, entry.kills)
+                tell(outcome)
 
     threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
     for thread in threads:
@@ -149,10 +152,9 @@ def carry_out(entries: Sequence[Entry], workers: Sequence[Worker]) -> list[Outco
     return outcomes
 
 
-def tell(outcome: Outcome, kills: Sequence[str | float] = ()) -> None:
+def tell(outcome: Outcome) -> None:
     """One line an entry, and more where something did not hold."""
-    moments = ", ".join(f"at {kill:.3f} of it" for kill in kills if isinstance(kill, float))
-    say(f"{'FAIL' if outcome.problems else 'ok  '} {outcome.name:32} {outcome.seconds:5.1f} s  {moments}")
+    say(f"{'FAIL' if outcome.problems else 'ok  '} {outcome.name:44} {outcome.seconds:5.1f} s")
     for problem in outcome.problems:
         say(f"     {problem}")
 
@@ -171,7 +173,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="entries at a time")
     parser.add_argument("--no-docker", dest="docker", action="store_false", help="without the points in containers")
-    parser.add_argument("--only", nargs="*", metavar="POINT", help="these named points and no other case")
+    parser.add_argument("--only", nargs="*", metavar="POINT", help="of the entries, these, and no other case")
     parser.add_argument("--cases", nargs="*", metavar="CASE", help=f"of the other cases, these: {', '.join(CASES)}")
     parser.add_argument("--keep", type=Path, help="folder for the folders of what failed")
     parser.add_argument("--source", type=Path, default=ROOT / "plugins/codegen/src", help="the product to test")
@@ -191,11 +193,14 @@ def main() -> int:
             # The address of the model is part of a result, and each worker has a model of its own.
             first = next(iter(pool.map(Worker.undisturbed, workers)))
         say(f"undisturbed: {first.seconds:.1f} s, {first.asked} requests, {len(first.runs)} runs")
-        outcomes = carry_out(matrix(arguments), workers)
-        for name in cases:
-            outcome = CASES[name](workers[0], root / name, template, arguments.source)
-            outcomes.append(outcome)
-            tell(outcome)
+        jobs: list[Job] = [
+            functools.partial(CASES[name], root=root / name, template=template, source=arguments.source)
+            for name in cases
+        ]
+        jobs += [
+            functools.partial(Worker.entry, name=e.name, kills=e.kills, sandbox=e.sandbox) for e in matrix(arguments)
+        ]
+        outcomes = carry_out(jobs, workers)
     failed = [outcome for outcome in outcomes if outcome.problems]
     say(
         f"{len(outcomes)} entries, {sum(outcome.kills for outcome in outcomes)} kills, "

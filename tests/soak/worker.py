@@ -78,7 +78,7 @@ class Zygote:
         """End it."""
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def _say(self, asked: dict[str, Any]) -> None:
         assert self._process.stdin
@@ -149,17 +149,24 @@ class Worker:
         source: Where the product is imported from.
         zygote: What starts the children; one of its own if None.
         keep: Where the folders of what failed are copied to; nowhere if None.
+        **more: Further entries of the configuration of each start.
     """
 
     def __init__(
-        self, root: Path, template: Path, source: Path, zygote: Zygote | None = None, keep: Path | None = None
+        self,
+        root: Path,
+        template: Path,
+        source: Path,
+        zygote: Zygote | None = None,
+        keep: Path | None = None,
+        **more: Any,
     ) -> None:
         self.model = Model()
         self.zygote = zygote or Zygote(source)
         self._root, self._template, self._keep = root, template, keep
         self._numbers = itertools.count()
         self._expected: dict[str, Undisturbed] = {}
-        self._more: dict[str, Any] = {}
+        self._more = more
 
     def __enter__(self) -> Worker:
         self.model.__enter__()
@@ -224,21 +231,19 @@ class Worker:
                 )
         return self._expected[sandbox]
 
-    def entry(self, name: str, kills: Sequence[str | float], sandbox: str = "bubblewrap", **more: Any) -> Outcome:
+    def entry(self, name: str, kills: Sequence[str | float], sandbox: str = "bubblewrap") -> Outcome:
         """Kill a generation at each of some points, one start after the other, then let it end.
 
         Args:
             name: What it is called.
             kills: Points, or parts of the time that an undisturbed generation takes.
             sandbox: The runtime.
-            **more: Further entries of the configuration of each start.
 
         Returns:
             What came of it.
         """
-        self._more = more
         expected = self.undisturbed(sandbox)
-        outcome, began = Outcome(name), time.monotonic()
+        outcome, began = Outcome(_named(name, kills)), time.monotonic()
         with self.place() as place:
             try:
                 if sandbox == "docker":
@@ -327,6 +332,11 @@ class Worker:
         problems += [f"left behind: container {name}" for name in (containers(pids) if expected.images else ())]
         problems += [f"still running: {line}" for line in self.zygote.orphans()]
         return problems
+
+
+def _named(name: str, kills: Sequence[str | float]) -> str:
+    moments = [f"{kill:.3f}" for kill in kills if isinstance(kill, float)]
+    return f"{name}, at {' and '.join(moments)} of it" if moments else name
 
 
 def saved(place: Place) -> frozenset[str]:

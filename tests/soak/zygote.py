@@ -33,6 +33,7 @@ def main() -> None:
         started = [fork(config) for config in asked["children"]]
         say({"pids": started})
         say({"statuses": wait_for(started)})
+    os._exit(0)  # what was loaded takes a while to be taken down
 
 
 def fork(config: dict[str, Any]) -> int:

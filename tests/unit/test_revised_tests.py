@@ -108,6 +108,7 @@ def test_a_test_may_be_written_anew_under_its_name() -> None:
         ({"code": "def run_solution(): return 1\ndef test_new(): assert 1"}, "run_solution"),
         ({"code": "pytestmark = 1\ndef test_new(run_solution): assert 1"}, "pytestmark"),
         ({"code": "print(1)\ndef test_new(run_solution): assert 1"}, "line 1 runs"),
+        ({"code": "import math; MORE = 1\ndef test_new(run_solution): assert 1"}, "two statements"),
         ({"code": "import sys\nsys.path = []\ndef test_new(run_solution): assert 1"}, "line 2 runs"),
         (
             {

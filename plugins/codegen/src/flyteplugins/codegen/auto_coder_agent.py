@@ -151,7 +151,7 @@ class AutoCoderAgent(Settings):
         from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
 
         asked = Asked(prompt, schema, constraints, samples, inputs, outputs, input_examples)
-        async with leftovers_cleared():
+        async with leftovers_cleared(self.store):
             return await served_or(self, asked, self._generate)
 
     async def _generate(self, asked: Asked) -> CodeGenEvalResult:

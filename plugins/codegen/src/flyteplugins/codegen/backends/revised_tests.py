@@ -184,6 +184,9 @@ def _clashes(new: ast.Module, kept: str) -> Iterator[str]:
     """What in the new part would change what the kept tests do."""
     taken = {*_OF_PYTEST, *_taken(kept)}
     imported = {ast.unparse(node) for node in ast.parse(kept).body if isinstance(node, _IMPORTS)}
+    for earlier, later in itertools.pairwise(new.body):
+        if later.lineno <= (earlier.end_lineno or earlier.lineno):
+            yield f"line {later.lineno} has two statements: give each a line of its own"
     for node in new.body:
         if not (_only_binds(node) or _is_docstring(node)):
             yield f"line {node.lineno} runs when the module is loaded: put it into a function"

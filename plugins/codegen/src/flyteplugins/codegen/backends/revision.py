@@ -240,6 +240,8 @@ def _with_history(
     """The new result, with the revisions and the conversation of the one that it came from."""
     by_person = wanted.prompt is None
     otherwise = "A person took it out or changed it." if by_person else "It was changed after a test run."
+    if after.tests is None:
+        otherwise = "The tests were left out: skip_tests=True."
     kept, dropped, added = compared(before.tests, after.tests, reasons, after.history, otherwise)
     revision = Revision(
         prompt=wanted.prompt,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +15,7 @@ from flyteplugins.codegen.core.errors import CodegenError, EnvironmentBuildError
 from flyteplugins.codegen.core.events import EnvironmentReady, Event, StepStarted
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.core.verdict import Check, Failure, Verdict
-from flyteplugins.codegen.packages.distributions import detect, detect_packages, well_known
+from flyteplugins.codegen.packages.distributions import Detection, detect, detect_packages, well_known
 from flyteplugins.codegen.packages.spec import environment_spec
 from flyteplugins.codegen.sandbox.contract import Runtime
 from flyteplugins.codegen.tasks.executor import Environment, Executor
@@ -56,7 +57,7 @@ class Workshop:
     def for_solution(self, draft: Draft) -> Needs:
         """What the draft's code needs."""
         solution = draft.solution
-        found = detect(solution.code, solution.packages, [*self.base_packages, *draft.added_packages])
+        found = _detected(solution.code, tuple(solution.packages), (*self.base_packages, *draft.added_packages))
         system = {*solution.system_packages, *draft.added_system_packages}
         if not self.executor.runtime.installs_system_packages:
             # Most code runs without what a model lists here; if it does not, the run says what is missing.
@@ -112,6 +113,11 @@ def packages_of_tests(tests: str, suggested: Iterable[str] = (), base: Iterable[
         return detect_packages(tests, suggested, base)
     except (SyntaxError, ValueError):
         return detect_packages("", (), base)
+
+
+@functools.lru_cache(maxsize=64)
+def _detected(code: str, packages: tuple[str, ...], base: tuple[str, ...]) -> Detection:
+    return detect(code, packages, base)  # asked when the code is there, and again when it is judged
 
 
 def not_built(error: EnvironmentBuildError) -> Verdict:

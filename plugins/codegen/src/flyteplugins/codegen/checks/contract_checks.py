@@ -13,7 +13,7 @@ import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flyte.io import File
 
@@ -68,19 +68,22 @@ async def check_contract(subject: Subject, bench: Bench) -> ContractRun:
     Raises:
         InfrastructureError: The sandbox failed.
     """
-    # The probes' files are made first: making them imports what Flyte imports lazily when a task starts.
-    probes = [asyncio.ensure_future(probe) for probe in await _probes(subject, bench)]
+    # In the order in which they should have their turns.
+    first = asyncio.ensure_future(_first(subject, bench))
     second = asyncio.ensure_future(_again(subject, bench))
+    probes: list[asyncio.Future[Check]] = []
     try:
-        result = await _first(subject, bench)
+        probes += [asyncio.ensure_future(probe) for probe in await _probes(subject, bench)]
+        result = await first
         if result.failure or not result.execution:
             return result
         advice = [*await _same_again(subject, result.execution, await second), *await asyncio.gather(*probes)]
         return ContractRun((*result.checks, *advice), None, result.execution)
     finally:
-        for task in (second, *probes):
+        started: list[asyncio.Future[Any]] = [first, second, *probes]
+        for task in started:
             task.cancel()
-        await asyncio.gather(second, *probes, return_exceptions=True)
+        await asyncio.gather(*started, return_exceptions=True)
 
 
 async def run_on_samples(
@@ -116,7 +119,7 @@ async def run_on_samples(
         argv.append(At(outputs, prefix="--outputs="))
     placed: dict[str, File | str] = {SOLUTION_PATH: subject.code if code is None else code}
     placed.update({input_path(key, file): file for key, file in given.items()})
-    return await bench.executor.execute(
+    return await bench.run(
         Work(
             name=name,
             argv=tuple(argv),

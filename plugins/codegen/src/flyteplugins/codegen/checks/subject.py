@@ -9,10 +9,12 @@ from typing import Final
 
 from flyte.io import File
 
+from flyteplugins.codegen.checks.turns import turns
 from flyteplugins.codegen.core.contract import INPUT_ROOT, Contract
 from flyteplugins.codegen.core.events import Event
 from flyteplugins.codegen.sandbox.contract import At, Limits
-from flyteplugins.codegen.tasks.executor import Environment, Executor
+from flyteplugins.codegen.tasks.executor import Environment, Executor, Work
+from flyteplugins.codegen.tasks.records import Execution
 
 # No input's name begins with an underscore, so nothing of ours meets a file of the user's.
 SOLUTION_PATH: Final = f"{INPUT_ROOT}/_solution/solution.py"
@@ -66,6 +68,11 @@ class Bench:
     store: Path
     on_event: Callable[[Event], None]
     attempt: int
+
+    async def run(self, work: Work) -> Execution:
+        """Run a program when its turn has come; see `Executor.execute`."""
+        async with turns().one():
+            return await self.executor.execute(work)
 
 
 def input_path(name: str, file: File) -> str:

@@ -148,7 +148,7 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
     if failure := _unparsable(tests):
         return SuiteResult(None, failure)
     try:
-        execution = await bench.executor.execute(_work(subject, bench, variants))
+        execution = await bench.run(_work(subject, bench, variants))
     except JobError as error:
         if variants.files() and ALL_PASSED in error.stdout:
             # One of the programs in its place did this, not the solution.
@@ -181,7 +181,7 @@ async def _one_by_one(subject: Subject, bench: Bench, variants: Variants) -> tup
     refusals = []
     for alone in variants.alone():
         try:
-            execution = await bench.executor.execute(_work(subject, bench, alone))
+            execution = await bench.run(_work(subject, bench, alone))
             report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
         except JobError:
             report = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from flyte.io import File
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.history import Revision
 from flyteplugins.codegen.core.result import CodeGenEvalResult
+from flyteplugins.codegen.core.scratch import scratch
 from flyteplugins.codegen.core.values import format_scalar
 from flyteplugins.codegen.results.saved import save_outputs
 
@@ -68,9 +68,9 @@ def keep(outputs: Mapping[str, Any], folder: Path) -> None:
         outputs: Values by name.
         folder: The saved generation.
     """
-    with tempfile.TemporaryDirectory() as written:
-        write(outputs, Path(written))
-        save_outputs(folder, Path(written))
+    with scratch() as written:
+        write(outputs, written)
+        save_outputs(folder, written)
 
 
 def copy_files(outputs: Mapping[str, Any], folder: Path, inputs: Iterable[Path] = ()) -> dict[str, Any]:

@@ -26,9 +26,7 @@ def identity_of(model: str, api_base: str | None, params: Mapping[str, Any]) -> 
     given = api_base or params.get("api_base") or params.get("base_url") or _usual_address(model)
     address = re.sub(r"//[^/@]*@", "//", str(given or ""))
     left_out = {"api_base", "base_url"}
-    kept = {
-        name: value for name, value in params.items() if name not in left_out and not SECRET_PARAMETER.search(name)
-    }
+    kept = {name: value for name, value in params.items() if name not in left_out and not SECRET_PARAMETER.search(name)}
     identity = {"model": model, "api_base": address or None, "params": kept}
     plain: dict[str, Any] = json.loads(json.dumps(identity, sort_keys=True, default=_named))
     return plain

@@ -214,6 +214,7 @@ class Executor:
             show=lambda built: (built.image,),
             show_failure=lambda error: (f"{type(error).__name__}: {error}",),
             retries=self.retries,
+            on_trouble=self.record.tell,
         )
         return await step.submit()
 
@@ -246,6 +247,7 @@ class Executor:
             show_failure=lambda error: (f"{type(error).__name__}: {error}", "", "", {}),
             cache=cache,
             retries=self.retries,
+            on_trouble=self.record.tell,
         )
         return await step.submit(recorded)
 

@@ -18,7 +18,7 @@ async def in_run(work: Callable[[], Awaitable[T]], name: str = "codegen") -> T:
     No `flyte.init()` is needed, and one that the user did or does later is left as it is.
 
     Args:
-        work: What to do; it may call tasks.
+        work: What to do; it may call tasks. Where Flyte can't keep its files, it is done outside a run.
         name: What the run is called.
 
     Returns:

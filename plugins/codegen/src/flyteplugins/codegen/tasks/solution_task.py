@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import logging
 import zlib
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,9 @@ from flyteplugins.codegen.tasks.limits import limits_of
 from flyteplugins.codegen.tasks.local_run import in_run
 from flyteplugins.codegen.tasks.secrets import read
 from flyteplugins.codegen.tasks.solution import Value, bind, outputs_of, program
-from flyteplugins.codegen.tasks.step import may_pass
+from flyteplugins.codegen.tasks.step import FLYTE_KEEPS_NOTHING, is_of_storage, may_pass
+
+logger = logging.getLogger(__name__)
 
 _CHANGEABLE: Final = ("resources", "retries", "timeout", "env_vars", "secrets", "cache", "short_name")
 
@@ -206,7 +209,14 @@ class SolutionTask(ContainerTask):
         once = copy.copy(self)  # two calls may go on at once, each with a failure of its own
 
         async def submit() -> Any:
-            return await get_controller().submit(once, **bound)
+            if internal_ctx().is_task_context():
+                try:
+                    return await get_controller().submit(once, **bound)
+                except Exception as error:
+                    if once.failure is not None or not is_of_storage(error):
+                        raise
+                    logger.warning(FLYTE_KEEPS_NOTHING.format(error=error))
+            return _bare(await self._run(bound))  # Flyte could not start a run, or not look into its cache
 
         try:
             return await in_run(submit, self.name)

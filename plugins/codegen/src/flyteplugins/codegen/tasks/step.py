@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import logging
+import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import flyte
 from flyte._context import internal_ctx  # flyte has no public word for "inside a trace"
@@ -20,6 +22,10 @@ from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.core.sync import BoundTwoFaced
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+FLYTE_KEEPS_NOTHING: Final = "Flyte's list of runs and its cache can't be kept: {error}. The work goes on without."
 
 
 class Step(TaskTemplate[..., Any, Any], Generic[T]):
@@ -42,6 +48,7 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         show_failure: Callable[[Exception], tuple[Any, ...]] | None = None,
         cache: flyte.Cache | None = None,
         retries: int = 0,
+        on_trouble: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(
             name=name,
@@ -58,6 +65,7 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         self._inputs = dict(inputs or {})
         self._show = show
         self._show_failure = show_failure
+        self._on_trouble = on_trouble or logger.warning
         self._executed = False
         self._value: T | None = None
         self._failure: BaseException | None = None
@@ -95,9 +103,14 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
             else:
                 # Through our own face of Flyte's loop: it waits for the clean-up of what is cancelled.
                 await BoundTwoFaced(self._run_locally).aio()
-        except Exception:
+        except Exception as error:
             if self._failure is None:
-                raise
+                if not is_of_storage(error):
+                    raise
+                # Under the user's home; the work needs neither.
+                self._on_trouble(FLYTE_KEEPS_NOTHING.format(error=error))
+                if not self._executed and cached is None:
+                    return await self._body()
         if self._failure is not None:
             raise self._failure
         return self._value if self._executed else cached  # type: ignore[return-value]  # a hit implies `cached`
@@ -115,6 +128,15 @@ def _load_pyarrow() -> None:
     # Flyte imports it lazily, by the first look at one of its names, and fails where another thread is in the middle.
     with _loading:
         getattr(importlib.import_module("pyarrow"), "Table", None)
+
+
+def is_of_storage(error: BaseException | None) -> bool:
+    """Whether an error of Flyte's comes from its own files: a full disk, a home that can't be written."""
+    while error is not None:
+        if isinstance(error, (OSError, sqlite3.Error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def may_pass(error: Exception) -> bool:
