@@ -180,4 +180,11 @@ def flytekit_resources(resources: flyte.Resources | None) -> Resources:
     """
     if resources is None:
         return Resources()
-    return Resources(cpu=resources.cpu, mem=resources.memory)
+    return Resources(cpu=_quantity(resources.cpu), mem=_quantity(resources.memory))
+
+
+def _quantity(amount: Any) -> Any:
+    """A quantity, or the pair of what is requested and the limit; flytekit writes out text alone."""
+    if isinstance(amount, (list, tuple)):
+        return tuple(map(str, amount))
+    return None if amount is None else str(amount)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Any
 
+from flyte.io import File
 from flyte.models import SerializationContext
 from flytekit import ContainerTask, FlyteContext, ImageSpec
 from flytekit.constants import CopyFileDetection
@@ -13,6 +15,7 @@ from flytekit.core.base_task import TaskMetadata
 
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.core.errors import InvalidInputError
 from flyteplugins.codegen.core.sync import BoundTwoFaced
 from flyteplugins.codegen.flytekit.convert import (
     flytekit_resources,
@@ -69,6 +72,25 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
             return dataclasses.replace(self._metadata, cache=False, cache_version="")
         return self._metadata
 
+    def __call__(self, *args: Any, **values: Any) -> Any:
+        """Run it, or make a node of it where a workflow is put together.
+
+        Raises:
+            InvalidInputError: It is to be packaged with a sample of this machine as the value of an input.
+        """
+        context = FlyteContext.current_context()
+        if context.compilation_state is not None and context.serialization_settings is not None:
+            self._refuse_local_defaults({*list(self.plan.contract.inputs)[: len(args)], *values})
+        return super().__call__(*args, **values)
+
+    def _refuse_local_defaults(self, given: Collection[str]) -> None:
+        for name, default in self.plan.defaults.items():
+            if name not in given and isinstance(default, File) and "://" not in default.path:
+                raise InvalidInputError(
+                    f"Input {name!r} of {self.name} is not given, and its default is a sample on this machine, which "
+                    f"a cluster does not have. Pass {name}=... in the workflow, such as one of its own inputs."
+                )
+
     def execute(self, **values: Any) -> Any:
         """Run the script in the sandbox; flytekit calls this on this machine only."""
         return BoundTwoFaced(self._run)(values)
@@ -104,11 +126,9 @@ def _command(task: Flyte2Task) -> list[str]:
 
     Flyte 1 puts a file where the input's name says; the name that it has itself is in its address alone.
     """
+    command = task.container_args(SerializationContext(version=task.plan.version))
     files = [name for name, kind in task.plan.contract.inputs.items() if kind == "File"]
-    return [
-        *task.container_args(SerializationContext(version=task.plan.version)),
-        *(f"@{name}={{{{.inputs.{name}}}}}" for name in files),
-    ]
+    return [*command, *(f"@{name}={{{{.inputs.{name}}}}}" for name in files)]
 
 
 def _metadata(plan: SolutionPlan) -> TaskMetadata:
