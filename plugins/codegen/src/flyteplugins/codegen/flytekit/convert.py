@@ -15,7 +15,7 @@ from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
 
 from flyteplugins.codegen.core.contract import VALUE_TYPES
-from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
 from flyteplugins.codegen.tasks.secrets import NamedSecret, variable_of
 
 FLYTEKIT_TYPES: Final[dict[str, Any]] = {
@@ -143,16 +143,21 @@ def flytekit_secrets(secrets: Iterable[NamedSecret]) -> list[Secret]:
 
     Returns:
         The same as secrets of flytekit.
+
+    Raises:
+        InvalidInputError: A secret has no group.
     """
-    return [
-        Secret(
-            group=secret.group,
-            key=secret.key,
-            mount_requirement=Secret.MountType.ENV_VAR,
-            env_var=variable_of(secret),
+    return [_flytekit_secret(secret) for secret in secrets]
+
+
+def _flytekit_secret(secret: NamedSecret) -> Secret:
+    if not secret.group:
+        raise InvalidInputError(
+            f"The secret {secret.key!r} has no group, which Flyte 1 asks for. "
+            f"Pass flytekit.Secret(group=..., key={secret.key!r})."
         )
-        for secret in secrets
-    ]
+    mount = Secret.MountType.ENV_VAR
+    return Secret(group=secret.group, key=secret.key, mount_requirement=mount, env_var=variable_of(secret))
 
 
 def flyte_resources(resources: Any) -> flyte.Resources | None:
