@@ -95,7 +95,7 @@ def main() -> None:
         if end.code not in (None, 0):
             raise
     for name, kind in outputs.items():
-        if folder and kind != "File":
+        if folder and kind in ("bool", "datetime", "timedelta"):
             path = folder / name
             path.write_text(taken(path.read_text(encoding="utf-8"), kind), encoding="utf-8")
 

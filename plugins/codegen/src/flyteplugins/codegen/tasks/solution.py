@@ -132,7 +132,8 @@ def _output(name: str, kind: str, execution: Execution) -> Value:
             execution.stderr,
         )
     try:
-        value = parse_scalar(Path(file.path).read_text(encoding="utf-8"), kind)
+        # `read_text` would make every end of a line the same.
+        value = parse_scalar(Path(file.path).read_bytes().decode(), kind)
         if kind == "int" and not _fits(value):
             raise ValueError("the number is beyond 64 bits, which Flyte does not carry")
     except ValueError as error:
