@@ -183,6 +183,7 @@ def _values(result: CodeGenEvalResult, contract: Contract, samples: dict[str, Pa
         "prompt": " ".join(_printable(result.origin.prompt).split()),
         # A parameter with a default can't stand before one without.
         "inputs": sorted(inputs, key=lambda one: one.sample is not None),
+        "samples": samples,
         "outputs": outputs,
         "kinds": {*contract.inputs.values(), *contract.outputs.values()},
         "input_kinds": set(contract.inputs.values()),
