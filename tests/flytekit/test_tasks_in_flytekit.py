@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from flyte.io import File
 from flytekit import ImageSpec, Secret, workflow
 from flytekit.configuration import Image, ImageConfig, SerializationSettings
+from flytekit.core.context_manager import FlyteContextManager
 from flytekit.tools.translator import get_serializable
 from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
@@ -170,6 +172,23 @@ async def test_a_task_is_serialised_as_a_stock_raw_container(
     assert text_format.MessageToString(template) == golden.read_text()
     assert compile(entry, "entry", "exec")
     assert code not in entry
+
+
+def test_uploaded_samples_are_defaults_on_a_cluster(total: CodeGenEvalResult, sales: Path) -> None:
+    task = total.as_task(samples_at="memory://bucket/samples", image="registry.example/codegen:1")
+
+    @workflow
+    def of_the_sample() -> float:
+        return task().total  # type: ignore[no-any-return] # flytekit has no types
+
+    settings = SerializationSettings(image_config=ImageConfig(default_image=None), version="v1")
+    context = FlyteContextManager.current_context()
+    with FlyteContextManager.with_context(context.with_serialization_settings(settings)):
+        node = get_serializable(OrderedDict(), settings, of_the_sample).to_flyte_idl().template.nodes[0]
+    digest = hashlib.sha256(sales.read_bytes()).hexdigest()
+    assert node.inputs[0].binding.scalar.blob.uri == f"memory://bucket/samples/{digest}/sales.csv"
+    with pytest.raises(InvalidInputError, match="address"):
+        total.as_task(samples_at="samples")
 
 
 async def test_what_decides_the_outcome_decides_the_version(total: CodeGenEvalResult) -> None:

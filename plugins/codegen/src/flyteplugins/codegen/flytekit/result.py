@@ -58,6 +58,7 @@ class CodeGenEvalResult(_CodeGenEvalResult):
         name: str | None = None,
         *,
         image: str | ImageSpec | None = None,
+        samples_at: str | None = None,
         resources: Any = None,
         retries: int | None = None,
         timeout: int | None = None,
@@ -72,6 +73,8 @@ class CodeGenEvalResult(_CodeGenEvalResult):
             image: What the task runs on on a cluster: a name, also one like
                 `{{.image.codegen.fqn}}:{{.image.codegen.version}}` for `pyflyte package --image codegen=...`, or an
                 `ImageSpec`. One of the locked packages if None.
+            samples_at: Where the samples are uploaded to now, by content, to be defaults on a cluster too, such as
+                `s3://bucket/samples`. They stay files of this machine if None, and no default on a cluster.
             resources: Processors and memory, of either Flyte; the agent's if None.
             retries: How often Flyte tries again; the agent's `sandbox_retries` if None.
             timeout: Time limit in seconds; none if neither this nor the agent says one.
@@ -84,6 +87,7 @@ class CodeGenEvalResult(_CodeGenEvalResult):
 
         Raises:
             GenerationFailedError: The generation did not succeed.
+            InvalidInputError: A secret has no group, or `samples_at` is not an address that a cluster reads.
         """
         task = super().as_task(
             name,
@@ -94,7 +98,7 @@ class CodeGenEvalResult(_CodeGenEvalResult):
             secrets=flyte_secrets(secrets),
             cache=cache,
         )
-        return SolutionTask(task, image=image)
+        return SolutionTask(task.with_uploaded_samples(samples_at) if samples_at else task, image=image)
 
 
 def _verbs() -> ResultVerbs:

@@ -24,6 +24,7 @@ from flyteplugins.codegen.flytekit.convert import (
     from_flytekit,
     to_flytekit,
 )
+from flyteplugins.codegen.tasks.default_inputs import is_remote
 from flyteplugins.codegen.tasks.solution_task import SolutionPlan
 from flyteplugins.codegen.tasks.solution_task import SolutionTask as Flyte2Task
 
@@ -85,10 +86,11 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
 
     def _refuse_local_defaults(self, given: Collection[str]) -> None:
         for name, default in self.plan.defaults.items():
-            if name not in given and isinstance(default, File) and "://" not in default.path:
+            if name not in given and isinstance(default, File) and not is_remote(default.path):
                 raise InvalidInputError(
                     f"Input {name!r} of {self.name} is not given, and its default is a sample on this machine, which "
-                    f"a cluster does not have. Pass {name}=... in the workflow, such as one of its own inputs."
+                    f"a cluster does not have. Pass {name}=... in the workflow, such as one of its own inputs, or "
+                    "make the task with as_task(samples_at='s3://...')."
                 )
 
     def execute(self, **values: Any) -> Any:
