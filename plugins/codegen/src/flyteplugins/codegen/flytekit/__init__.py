@@ -18,6 +18,8 @@ from __future__ import annotations
 try:
     import flytekit as _flytekit  # noqa: F401  # looked for, and used by the modules below
 except ModuleNotFoundError as error:
+    if error.name != "flytekit":
+        raise  # it is there, and something that it needs is not
     raise ImportError(
         "flyteplugins.codegen.flytekit needs flytekit. Install it with: pip install 'flyteplugins-codegen[flytekit]'"
     ) from error

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
 
+from flyte.errors import SyncTaskCallInAsyncContextError
 from flyte.io import File
 from flyte.models import SerializationContext
 from flytekit import ContainerTask, FlyteContext, ImageSpec
@@ -95,7 +96,13 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
 
     def execute(self, **values: Any) -> Any:
         """Run the script in the sandbox; flytekit calls this on this machine only."""
-        return BoundTwoFaced(self._run)(values)
+        try:
+            return BoundTwoFaced(self._run)(values)
+        except SyncTaskCallInAsyncContextError:
+            raise SyncTaskCallInAsyncContextError(
+                f"{self.name}, a task of flytekit, blocks, and was called from async code in a task of Flyte 2, which "
+                "would wait for itself for ever. Write `await asyncio.to_thread(...)` there."
+            ) from None
 
     async def _run(self, values: dict[str, Any]) -> Any:
         return to_flytekit(await self._task.aio(**await from_flytekit(values)))
