@@ -102,7 +102,7 @@ def deploy(project: Path, control_plane: ControlPlane) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def default_of(spec: Any) -> Any:

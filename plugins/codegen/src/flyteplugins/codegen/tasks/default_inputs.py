@@ -25,8 +25,16 @@ def is_remote(path: str) -> bool:
     return "://" in path and not path.startswith("file://")
 
 
-def with_uploader(value: Any) -> Any:
-    """A file of this machine that Flyte uploads when a cluster is to read it; anything else as it is.
+class Sample(File):
+    """A file as the default of an input."""
+
+    def __call__(self) -> str:
+        """Its path: click, which `flyte run` is made with, calls a default that can be called."""
+        return self.path
+
+
+def as_default(value: Any) -> Any:
+    """A file that Flyte uploads when a cluster is to read it, and can't from where it is; anything else as it is.
 
     Args:
         value: A value of an input.
@@ -34,10 +42,12 @@ def with_uploader(value: Any) -> Any:
     Returns:
         The value, or a copy of the file.
     """
-    if not isinstance(value, File) or is_remote(value.path) or value.lazy_uploader is not None:
+    if not isinstance(value, File):
         return value
-    file = value.model_copy()
-    file.lazy_uploader = functools.partial(_uploaded, value)
+    file = Sample(path=value.path, name=value.name, format=value.format, hash=value.hash)
+    file.lazy_uploader = value.lazy_uploader
+    if not is_remote(value.path) and file.lazy_uploader is None:
+        file.lazy_uploader = functools.partial(_uploaded, value)
     return file
 
 

@@ -32,7 +32,7 @@ from flyteplugins.codegen.core.settings import CACHE_MODES
 from flyteplugins.codegen.core.sync import BoundTwoFaced, TwoFaced
 from flyteplugins.codegen.record import open_record
 from flyteplugins.codegen.sandbox.select import choose
-from flyteplugins.codegen.tasks.default_inputs import is_remote, upload, with_uploader
+from flyteplugins.codegen.tasks.default_inputs import as_default, is_remote, upload
 from flyteplugins.codegen.tasks.executor import Executor, Work
 from flyteplugins.codegen.tasks.limits import limits_of
 from flyteplugins.codegen.tasks.local_run import in_run
@@ -151,7 +151,7 @@ class SolutionTask(ContainerTask):
 
     def _set_defaults(self) -> None:
         inputs = {
-            name: (kind, with_uploader(self.plan.defaults.get(name, empty)))
+            name: (kind, as_default(self.plan.defaults.get(name, empty)))
             for name, (kind, empty) in self.interface.inputs.items()
         }
         self.interface = NativeInterface(inputs, self.interface.outputs)
@@ -260,7 +260,7 @@ class SolutionTask(ContainerTask):
             raise InvalidInputError(f"{self.name} takes {len(plan.contract.inputs)} inputs, and was given {len(args)}.")
         if internal_ctx().is_task_context() and flyte.ctx().mode != "local":
             bound = await bind(plan.contract, plan.defaults, given, may_stay=is_remote)
-            return await get_controller().submit(self, **{name: with_uploader(value) for name, value in bound.items()})
+            return await get_controller().submit(self, **{name: as_default(value) for name, value in bound.items()})
         bound = await bind(plan.contract, plan.defaults, given)
         read(plan.secrets)  # one that is missing is the caller's to know, before anything starts
         if internal_ctx().is_in_trace():
