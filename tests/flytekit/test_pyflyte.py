@@ -101,7 +101,7 @@ def test_pyflyte_packages_a_project_without_a_network(project: Path) -> None:
     done = package(project)
     assert done.returncode == 0, done.stdout + done.stderr
     with tarfile.open(project / "flyte.tgz") as archive:
-        blobs = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+        blobs = {member.name: file.read() for member in archive if (file := archive.extractfile(member))}
     task = TaskSpec.FromString(next(blob for name, blob in blobs.items() if "total-of-sales" in name)).template
     assert (task.type, task.container.image) == ("raw-container", "registry.example/codegen:7")
     assert task.metadata.discoverable

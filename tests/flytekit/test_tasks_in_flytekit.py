@@ -17,7 +17,7 @@ import flyte
 import flytekit
 import pytest
 from flyte.io import File
-from flytekit import ImageSpec, Secret, workflow
+from flytekit import Secret, workflow
 from flytekit.configuration import Image, ImageConfig, SerializationSettings
 from flytekit.core.context_manager import FlyteContextManager
 from flytekit.tools.translator import get_serializable
@@ -69,9 +69,9 @@ async def all_types() -> CodeGenEvalResult:
 
 def serialised(task: SolutionTask, image: str = "registry.example/codegen:1") -> Any:
     """The task as Flyte 1 is told of it."""
-    images = []
-    if isinstance(task._image, ImageSpec):  # noqa: SLF001 # flytekit has no public word for it
-        images = [Image(task._image.id, *image.rsplit(":", 1))]  # noqa: SLF001
+    # What an image is called is said by the hash of its specification; here none is built for it.
+    spec = image_of(task.plan.lock, task.plan.registry)
+    images = [Image(spec.id, *image.rsplit(":", 1))]
     settings = SerializationSettings(
         project="project", domain="domain", version="v1", image_config=ImageConfig(default_image=None, images=images)
     )
