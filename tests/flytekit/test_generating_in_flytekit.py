@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,10 @@ import flytekit
 import pandas as pd
 import pytest
 from endpoint import Endpoint, Received
+from flyteidl.core.literals_pb2 import LiteralMap
 from flytekit import Secret, dynamic, eager, task, workflow
+from flytekit.core.context_manager import FlyteContextManager
+from flytekit.core.type_engine import TypeEngine
 from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
@@ -51,6 +57,22 @@ def answer(request: Received) -> Any:
 def address(endpoint: Endpoint) -> str:
     endpoint.respond = answer
     return endpoint.url
+
+
+IN_A_POD = """
+from flytekit import task
+from flytekit.types.file import FlyteFile
+
+from flyteplugins.codegen.flytekit import AutoCoderAgent
+
+
+@task(enable_deck=True)
+def generated(address: str, sales: FlyteFile) -> tuple[float, int]:
+    result = AutoCoderAgent(name="total", model="openai/scripted", api_base=address).generate(
+        "Add up the amounts and count the rows.", samples={"sales": sales}, outputs={"total": float, "rows": int}
+    )
+    return result.run()
+"""
 
 
 def agent_at(address: str) -> AutoCoderAgent:
@@ -142,6 +164,39 @@ def test_inside_what_flytekit_runs(entity: Any, address: str, sales: Path) -> No
 @pytest.mark.parametrize("entity", [in_async_task, in_eager])
 async def test_inside_what_flytekit_awaits(entity: Any, address: str, sales: Path) -> None:
     assert await entity(address=address, sales=FlyteFile(str(sales))) == 3.5
+
+
+def test_as_a_pod_runs_it_a_generation_leaves_its_outputs_and_its_deck(
+    address: str, sales: Path, tmp_path: Path
+) -> None:
+    """`pyflyte-execute`, which is what a pod of Flyte 1 runs, with its inputs and outputs in a folder."""
+    module = tmp_path / "in_a_pod.py"
+    module.write_text(IN_A_POD)
+    types = {"address": str, "sales": FlyteFile}
+    literals = TypeEngine.dict_to_literal_map(
+        FlyteContextManager.current_context(), {"address": address, "sales": FlyteFile(str(sales))}, types
+    )
+    (tmp_path / "inputs.pb").write_bytes(literals.to_flyte_idl().SerializeToString())
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "flytekit.bin.entrypoint", "pyflyte-execute"),
+            *("--inputs", str(tmp_path / "inputs.pb"), "--output-prefix", str(outputs)),
+            *("--raw-output-data-prefix", str(tmp_path / "raw")),
+            *("--resolver", "flytekit.core.python_auto_container.default_task_resolver", "--"),
+            *("task-module", "in_a_pod", "task-name", "generated"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert sorted(path.name for path in outputs.iterdir()) == ["deck.html", "outputs.pb"], done.stdout + done.stderr
+    given = LiteralMap.FromString((outputs / "outputs.pb").read_bytes()).literals
+    assert given["o0"].scalar.primitive.float_value == 3.5
+    assert "Code generation" in (outputs / "deck.html").read_text()
 
 
 def test_a_structured_dataset_is_a_sample(address: str) -> None:
