@@ -182,6 +182,22 @@ async def test_the_script_runs_in_uv_by_the_line_in_its_readme(sales: File, tmp_
     assert (folder / "outputs" / "total").read_text() == "4.0"
 
 
+@pytest.mark.parametrize("to", ["flyte", "flytekit", "script"])
+async def test_the_line_in_the_readme_is_one_command_whatever_the_example_value_is(tmp_path: Path, to: str) -> None:
+    example = "-x'; touch hacked; echo $(touch hacked) `touch hacked` \""
+    plain = await made_result(TYPES, inputs={"text": str}, outputs={"text": str}, name="echo")
+    folder = tmp_path / "exported"
+    export(plain.model_copy(update={"input_examples": {"text": example}}), folder, to)
+    lines = (folder / "README.md").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(("uv run ", "flyte run ", "pyflyte run ")))
+    (folder / "script.sh").write_text(line)
+    (folder / "outputs").mkdir()
+    printed = run("python", "-c", "import subprocess; subprocess.run(['sh', 'script.sh'], check=True)", folder=folder)
+    assert not (folder / "hacked").exists()
+    given = (folder / "outputs" / "text").read_text() if to == "script" else printed
+    assert 'touch hacked; echo $(touch hacked) `touch hacked` "' in given
+
+
 async def test_code_that_fails_fails_the_task(tmp_path: Path) -> None:
     result = await made_result("import sys\nsys.exit('no such country')\n", outputs={"x": int}, name="fails")
     export(result, tmp_path / "exported", "flyte")

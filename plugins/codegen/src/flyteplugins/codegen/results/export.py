@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -124,7 +125,14 @@ def task_name(result: CodeGenEvalResult) -> str:
     """
     name = re.sub(r"[^a-z0-9]+", "_", result.defaults.name.lower()).strip("_")
     name = name if name and not name[0].isdigit() else f"task_{name}".rstrip("_")
-    return _free(name, {*_MODULE_NAMES, *_HELPERS, *result.contract.inputs})
+    inputs = result.contract.inputs
+    return _free(name, {*_MODULE_NAMES, *_HELPERS, *_helpers(inputs).values(), *inputs})
+
+
+def _helpers(inputs: Iterable[str]) -> dict[str, str]:
+    """The functions of the module under names that no input hides in the task."""
+    taken = set(inputs)
+    return {helper: _free(helper, taken) for helper in _HELPERS}
 
 
 def _write(result: CodeGenEvalResult, staging: Path, to: str) -> None:
@@ -160,8 +168,8 @@ def _differs(new: Path, old: Path) -> bool:
 def _values(result: CodeGenEvalResult, contract: Contract, samples: dict[str, Path], to: str) -> dict[str, Any]:
     """What the templates use."""
     name, defaults, lock = task_name(result), result.defaults, result.lock
-    taken = {*contract.inputs, *_MODULE_NAMES, *_HELPERS, name}
-    helpers = {helper: _free(helper, set(contract.inputs)) for helper in _HELPERS}
+    helpers = _helpers(contract.inputs)
+    taken = {*contract.inputs, *_MODULE_NAMES, *helpers.values(), name}
     inputs = []
     for key, kind in contract.inputs.items():
         constant = _free(key.upper(), taken) if key in samples else ""
