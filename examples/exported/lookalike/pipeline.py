@@ -25,10 +25,10 @@ env = flyte.TaskEnvironment(
     name="lookalike-audience",
     image=image,
     include=(
-        "solution.py",
-        "requirements.txt",
-        "samples/seed/high_value_q1.csv",
-        "samples/user_features/user_features.parquet",
+        str(HERE / "solution.py"),
+        str(HERE / "requirements.txt"),
+        str(SEED),
+        str(USER_FEATURES),
     ),
 )
 
