@@ -85,6 +85,8 @@ async def test_a_file_with_a_hostile_name_arrives(tmp_path: Path) -> None:
         (datetime.timedelta, datetime.timedelta(days=-1, hours=2), "-79200s"),
         (datetime.timedelta, datetime.timedelta(days=3, hours=1, seconds=0.25), "262800.25s"),
         (datetime.timedelta, datetime.timedelta(0), "0s"),
+        (datetime.timedelta, datetime.timedelta(days=9_999, microseconds=1), "863913600.000001s"),
+        (datetime.timedelta, datetime.timedelta(microseconds=-1), "-0.000001s"),
     ],
 )
 async def test_each_kind_of_value_arrives(kind: type, value: Any, seen: str, tmp_path: Path) -> None:
@@ -92,3 +94,12 @@ async def test_each_kind_of_value_arrives(kind: type, value: Any, seen: str, tmp
     assert done.returncode == 0, done.stderr
     written = (tmp_path / "pod" / "outputs" / "value").read_text()
     assert (str(float(written)) if kind is float else written) == seen
+
+
+async def test_what_is_no_duration_fails_and_is_not_taken_as_none(tmp_path: Path) -> None:
+    result = await made_result(TYPES, inputs={"value": str}, outputs={"value": datetime.timedelta})
+    task = result.as_task(name="no-duration")
+    task.environment()
+    done = run_staged(task, {"value": "soon"}, tmp_path / "pod")
+    assert done.returncode != 0
+    assert "'soon' is not a duration" in done.stderr

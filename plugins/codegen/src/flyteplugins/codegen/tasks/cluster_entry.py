@@ -67,8 +67,12 @@ def taken(text: str, kind: str) -> str:
         return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).isoformat()
     if kind == "timedelta":
         match = re.fullmatch(r"(?:(-?\d+) days?(?:, )?)?(?:(\d+):(\d+):(\d+(?:\.\d+)?))?", text.strip())
-        days, hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)
-        return f"{days * 86400 + hours * 3600 + minutes * 60 + seconds:.9g}s"
+        if not match or not text.strip():
+            raise ValueError(f"{text[:80]!r} is not a duration as str(timedelta) writes it, such as '1 day, 2:00:00'")
+        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        span = datetime.timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        whole, rest = divmod(abs(span) // datetime.timedelta(microseconds=1), 10**6)
+        return f"{'-' if span < datetime.timedelta(0) else ''}{whole}{f'.{rest:06}'.rstrip('0') if rest else ''}s"
     return text.strip() if kind == "bool" else text
 
 
