@@ -54,13 +54,13 @@ def main() -> None:
         measure.head("The happy path, in seconds: an answer takes no time")
         measure.row("generate(), warm", [generate(at_once.url) for _ in range(7)])
         measure.row("generate(), warm, pandas", [generate(at_once.url, pandas=True) for _ in range(5)])
-        runs = [cold(at_once.url) for _ in range(3)]
+        runs = [cold(at_once.url) for _ in range(2)]
         measure.row("generate(), cold", [seconds for seconds, _ in runs])
         measure.row("the whole process", [whole for _, whole in runs])
         measure.say(f"{measure.PUBLISHED}: generate() 1.0-1.2, the whole process 4.4-5.2")
     with endpoint(ANSWER) as slow:
         measure.head(f"The happy path, in seconds: an answer takes {ANSWER:g} s")
-        warm = [generate(slow.url) for _ in range(4)]
+        warm = [generate(slow.url) for _ in range(3)]
         measure.row("generate(), warm", warm, limit)
         measure.row("generate(), warm, pandas", [generate(slow.url, pandas=True) for _ in range(2)])
         runs = [cold(slow.url) for _ in range(2)]

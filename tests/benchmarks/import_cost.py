@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-ROUNDS = 9
+ROUNDS = 5
 QUIET = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would ask a server for prices
 BASE = "import flyte, flyte.io, flyte.sandbox"
 PROGRAMS = {

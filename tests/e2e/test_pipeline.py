@@ -185,12 +185,14 @@ def test_code_that_does_not_parse_is_asked_for_again_and_never_built(
     agent: AutoCoderAgent, endpoint: Endpoint, sales: Path
 ) -> None:
     endpoint.say_to("plan", PLAN)
-    endpoint.say_to("code", code("def main(:"), Reply(text='{"code": "def ma', finish_reason="length"))
-    endpoint.say_to("repair_code", code())
+    endpoint.say_to("code", code("def main(:"), code("def main(:"))
+    # From then on as a text, in which code breaks least: the same twice, and then the repair.
+    endpoint.say(*(Reply(f"```python\n{text}\n```") for text in ("def main(:", "def main(:", CODE)))
     endpoint.say_to("tests", suite())
     result = generate(agent, sales)
     assert result.success, result.error
-    assert steps(endpoint) == ["code", "code", "plan", "repair_code", "tests"]
+    assert steps(endpoint) == ["", "", "", "code", "code", "plan", "tests"]
+    assert [attempt.passed for attempt in result.history] == [False, True]
 
 
 def test_code_that_breaks_the_contract_goes_back_without_a_diagnosis(

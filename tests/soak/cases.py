@@ -88,7 +88,7 @@ def jumping_clock(worker: Worker, root: Path, template: Path, source: Path) -> O
             fresh.replace(stamp)
 
     threading.Thread(target=jump, daemon=True).start()
-    # Only the children are told of it: what they start is not to have the variables, and the sandbox hands on none.
+    # The sandbox hands on none of these variables, so its programs have the real time.
     fake = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(stamp), "FAKETIME_NO_CACHE": "1"}
     fake |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1"}
     with Worker(root / "worker", template, source, Zygote(source, **fake), budget_seconds=600) as other:

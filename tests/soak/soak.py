@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from cases import CASES  # noqa: E402
-from scenario import STEPS  # noqa: E402
-from worker import Outcome, Worker, uv_cache  # noqa: E402
+from cases import CASES
+from scenario import STEPS
+from worker import Outcome, Worker, uv_cache
 
 ROOT = HERE.parents[1]
 _SIDES = ("before", "after")
@@ -140,7 +141,11 @@ def carry_out(jobs: Sequence[Job], workers: Sequence[Worker]) -> list[Outcome]:
     def work(worker: Worker) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                outcome = waiting.get_nowait()(worker)
+                job = waiting.get_nowait()
+                try:
+                    outcome = job(worker)
+                except Exception:
+                    outcome = Outcome(str(job), [traceback.format_exc()])
                 outcomes.append(outcome)
                 tell(outcome)
 

@@ -8,8 +8,10 @@ whatever a child leaves running is seen here.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -22,6 +24,9 @@ _SECONDS_FOR_ORPHANS = 5.0
 
 def main() -> None:
     """Serve until standard input closes."""
+    if "libfaketime" in os.environ.get("LD_PRELOAD", ""):
+        # Its `clock_nanosleep` refuses an end that was reckoned on the monotonic clock, which it leaves as it is.
+        time.sleep = lambda seconds: select.select([], [], [], seconds) and None
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _preload()
     say({"ready": os.getpid()})
@@ -91,11 +96,8 @@ def say(answer: dict[str, Any]) -> None:
 
 def _preload() -> None:
     """Load what starts no thread: a thread would not be there in a forked process."""
-    import jinja2  # noqa: F401
-    import litellm  # noqa: F401
-    import pandas  # noqa: F401
-    import pandera.pandas  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
+    for name in ("jinja2", "litellm", "pandas", "pandera.pandas", "pyarrow.parquet"):
+        importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def s3_endpoint() -> Iterator[str]:
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An address in a new bucket, with the settings that Flyte's own storage has."""
     name = f"bucket-{uuid.uuid4().hex[:12]}"
-    urllib.request.urlopen(urllib.request.Request(f"{s3_endpoint}/{name}", method="PUT")).close()  # noqa: S310
+    urllib.request.urlopen(urllib.request.Request(f"{s3_endpoint}/{name}", method="PUT")).close()  # noqa: S310 # a server of the test
     reach(s3_endpoint, monkeypatch)
     return f"s3://{name}/shared/record"
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, create_model, field_validator, model_validator
 
 from flyteplugins.codegen.core.contract import Contract
+from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.solution import CodePlan
 from flyteplugins.codegen.core.values import parse_scalar
 from flyteplugins.codegen.core.verdict import ErrorDiagnosis
@@ -210,11 +211,11 @@ def parse(code: str) -> ast.Module:
     if not source.strip():
         raise ValueError("the code is empty")
     try:
-        return ast.parse(source)
+        return parse_python(source)
     except SyntaxError as error:
-        raise ValueError(
-            f"the code does not parse: line {error.lineno}: {error.msg}: {(error.text or '').strip()}"
-        ) from error
+        where = f"line {error.lineno}: " if error.lineno else ""
+        shown = f": {error.text.strip()}" if error.text else ""
+        raise ValueError(f"the code does not parse: {where}{error.msg}{shown}") from error
 
 
 def unfenced(code: str) -> str:
@@ -270,7 +271,7 @@ def with_imports(module: str, imports: Collection[str]) -> str:
     new = [line for line in imports if line not in module.splitlines()]
     if not new:
         return module
-    tree, lines = ast.parse(module), module.splitlines()
+    tree, lines = parse_python(module), module.splitlines()
     head = 0
     for node in tree.body:
         is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

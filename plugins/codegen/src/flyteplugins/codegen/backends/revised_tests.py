@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, create_model, field_validator, model_vali
 
 from flyteplugins.codegen.backends.answers import Coverage, parse, test_names, unfenced, with_imports, with_more
 from flyteplugins.codegen.core.history import Attempt, DroppedTest
+from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.models.step import PythonCode, Step
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -72,7 +73,7 @@ def revised(tests: str, answer: RevisedTests) -> str:
     kept = without(tests, {dropped.name for dropped in answer.dropped})
     if not answer.code:
         return kept
-    new = ast.parse(answer.code)
+    new = parse_python(answer.code)
     head = [ast.unparse(node) for node in new.body if isinstance(node, _IMPORTS)]
     lines = answer.code.splitlines()
     for node in new.body:
@@ -94,7 +95,7 @@ def without(tests: str, names: Collection[str]) -> str:
     """
     lines = tests.splitlines(keepends=True)
     gone: list[tuple[int, int]] = []
-    for top in ast.parse(tests).body:
+    for top in parse_python(tests).body:
         if not isinstance(top, ast.ClassDef):
             gone += [_span(top, lines)] if _is_named(top, names) else []
             continue
@@ -109,8 +110,8 @@ def without(tests: str, names: Collection[str]) -> str:
 def sources(tests: str | None) -> dict[str, str]:
     """The source of each test function by name, decorators included; nothing for a module that does not parse."""
     try:
-        tree = ast.parse(tests or "")
-    except (SyntaxError, ValueError):
+        tree = parse_python(tests or "")
+    except SyntaxError:
         return {}
     lines = (tests or "").splitlines()
     found: dict[str, str] = {}
@@ -173,7 +174,7 @@ def _problems(answer: RevisedTests, tests: str, follow_up: str, constraints: int
     if not new and not (there - dropped):
         yield "no test would be left: write the ones that hold from now on"
     if answer.code:
-        yield from _clashes(ast.parse(answer.code), kept)
+        yield from _clashes(parse_python(answer.code), kept)
     for row in answer.coverage:
         if not 1 <= row.constraint <= constraints:
             yield f"there is no constraint {row.constraint}"
@@ -183,7 +184,7 @@ def _problems(answer: RevisedTests, tests: str, follow_up: str, constraints: int
 def _clashes(new: ast.Module, kept: str) -> Iterator[str]:
     """What in the new part would change what the kept tests do."""
     taken = {*_OF_PYTEST, *_taken(kept)}
-    imported = {ast.unparse(node) for node in ast.parse(kept).body if isinstance(node, _IMPORTS)}
+    imported = {ast.unparse(node) for node in parse_python(kept).body if isinstance(node, _IMPORTS)}
     for earlier, later in itertools.pairwise(new.body):
         if later.lineno <= (earlier.end_lineno or earlier.lineno):
             yield f"line {later.lineno} has two statements: give each a line of its own"
@@ -218,7 +219,7 @@ def _taken(module: str) -> set[str]:
         scope = tables.pop()
         tables += scope.get_children()
         found |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
-    for node in ast.walk(ast.parse(module)):
+    for node in ast.walk(parse_python(module)):
         if isinstance(node, _FUNCTIONS) and (node.name.startswith("test_") or node.decorator_list):
             found |= {argument.arg for argument in node.args.args}
     return found

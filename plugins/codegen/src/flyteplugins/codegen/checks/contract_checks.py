@@ -23,6 +23,7 @@ from flyteplugins.codegen.checks.subject import SOLUTION_PATH, Bench, Subject, i
 from flyteplugins.codegen.checks.text import last_lines, shortened, signature
 from flyteplugins.codegen.core.contract import OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
+from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.values import Scalar, parse_scalar
 from flyteplugins.codegen.core.verdict import Check, Failure
 from flyteplugins.codegen.data.compare import compare_outputs
@@ -303,7 +304,7 @@ def _used_column(sample: File, subject: Subject) -> str | None:
     names -= {*subject.contract.inputs, *subject.contract.outputs}
     constants = [
         node
-        for node in ast.walk(ast.parse(subject.code))
+        for node in ast.walk(parse_python(subject.code))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names
     ]
     first = min(constants, key=lambda node: (node.lineno, node.col_offset), default=None)

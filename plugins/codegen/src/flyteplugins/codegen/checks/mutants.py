@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flyteplugins.codegen.core.contract import Contract
+from flyteplugins.codegen.core.python_source import parse_python
 
 MOST_MUTANTS: Final = 6
 
@@ -61,7 +62,7 @@ def mutants(code: str, most: int = MOST_MUTANTS) -> list[Mutant]:
     Returns:
         The mutants, in the order of the code.
     """
-    tree = ast.parse(code)
+    tree = parse_python(code)
     plain = ast.unparse(tree)
     candidates = sorted(_candidates(tree), key=lambda candidate: (candidate.line, candidate.column))
     chosen = _spread([candidate for candidate in candidates if not candidate.weak], most)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from flyteplugins.codegen.core.contract import OUTPUT_ROOT, Contract
+from flyteplugins.codegen.core.python_source import parse_python
 
 _OUTPUTS_OPTION: Final = "outputs"
 _BOOLEAN_ACTIONS: Final = frozenset({"store_true", "store_false", "BooleanOptionalAction"})
@@ -31,11 +32,10 @@ def static_findings(code: str, contract: Contract) -> list[str]:
     if not code.strip():
         return ["The code is empty. Write the whole script."]
     try:
-        tree = ast.parse(code)
+        tree = parse_python(code)
     except SyntaxError as error:
-        return [f"The code does not parse: line {error.lineno}: {error.msg}."]
-    except (ValueError, RecursionError, MemoryError) as error:
-        return [f"The code does not parse: {error}."]
+        where = f"line {error.lineno}: " if error.lineno else ""
+        return [f"The code does not parse: {where}{error.msg}."]
     return [
         *_main_findings(tree),
         *_option_findings(tree, contract),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +29,7 @@ from flyteplugins.codegen.checks.subject import (
 from flyteplugins.codegen.checks.text import LONGEST_MESSAGE, shortened, signature
 from flyteplugins.codegen.core.contract import OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
+from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.verdict import Failure, SuiteRun, TestCase
 from flyteplugins.codegen.sandbox.contract import Argument, At, Python
 from flyteplugins.codegen.tasks.executor import Work
@@ -153,7 +154,9 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
         if variants.files() and ALL_PASSED in error.stdout:
             # One of the programs in its place did this, not the solution.
             suite = await run_suite(subject, bench)
-            return suite if suite.failure else replace(suite, refusals=await _one_by_one(subject, bench, variants))
+            if suite.failure or suite.run is None:
+                return suite
+            return replace(suite, refusals=await _one_by_one(subject, bench, variants, suite.run.seconds))
         return SuiteResult(None, limit_failure("tests", error, "The run of the tests", bench.limits))
     report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
     output = shortened(f"{execution.stdout.strip()}\n{execution.stderr.strip()}".strip())
@@ -172,21 +175,32 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
         return SuiteResult(run, failure)
     refusals = tuple(_refusal(names) for names in (report.variants if report else ()))
     if len(refusals) != len(variants.files()):
-        refusals = await _one_by_one(subject, bench, variants)
+        refusals = await _one_by_one(subject, bench, variants, seconds)
     return SuiteResult(run, None, refusals)
 
 
-async def _one_by_one(subject: Subject, bench: Bench, variants: Variants) -> tuple[Refusal, ...]:
-    """Run the tests, which pass on the solution, on each variant in a sandbox of its own: one of them ends it."""
-    refusals = []
-    for alone in variants.alone():
+async def _one_by_one(subject: Subject, bench: Bench, variants: Variants, seconds: float) -> tuple[Refusal, ...]:
+    """Run the tests, which pass on the solution, on each variant in a sandbox of its own: one of them ends it.
+
+    Args:
+        subject: What is checked.
+        bench: What with.
+        variants: The programs.
+        seconds: How long the tests took on the solution.
+
+    Returns:
+        What they made of each.
+    """
+
+    async def run(alone: Variants) -> Refusal:
         try:
-            execution = await bench.run(_work(subject, bench, alone))
-            report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
+            execution = await bench.run(_work(subject, bench, alone, passed=math.ceil(seconds)))
         except JobError:
-            report = None
-        refusals.append(_refusal(report.variants[0] if report and report.variants else None))
-    return tuple(refusals)
+            return Refusal(refused=True)
+        report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
+        return _refusal(report.variants[0] if report and report.variants else None)
+
+    return tuple(await asyncio.gather(*(run(alone) for alone in variants.alone())))
 
 
 def _refusal(names: Sequence[str] | None) -> Refusal:
@@ -198,7 +212,7 @@ def longest_run(bench: Bench) -> float | None:
     return bench.limits.seconds / _SHARE_OF_A_RUN if bench.limits.seconds else None
 
 
-def _work(subject: Subject, bench: Bench, variants: Variants) -> Work:
+def _work(subject: Subject, bench: Bench, variants: Variants, *, passed: int = 0) -> Work:
     run_seconds = longest_run(bench)
     argv: list[Argument] = [
         Python(bench.tools.image),
@@ -212,6 +226,7 @@ def _work(subject: Subject, bench: Bench, variants: Variants) -> Work:
         Python(subject.environment.image, prefix="--solution-python="),
         At(f"{OUTPUT_ROOT}/{_REPORT}", prefix="--solution-report="),
         *([f"--solution-seconds={run_seconds:g}"] if run_seconds else []),
+        *([f"--solution-passed={passed}"] if passed else []),
         *(At(path, f"--solution-{'stub' if path.endswith('.json') else 'mutant'}=") for path in variants.files()),
         At(TESTS_PATH),
     ]
@@ -248,14 +263,13 @@ def _read(file: File | None) -> _Report | None:
 
 def _unparsable(tests: str) -> Failure | None:
     try:
-        ast.parse(tests)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", None)
-        where = f" in line {line}" if line else ""
+        parse_python(tests)
+    except SyntaxError as error:
+        where = f" in line {error.lineno}" if error.lineno else ""
         return Failure(
             stage="tests",
-            message=f"The tests do not parse{where}: {getattr(error, 'msg', error)}.",
-            signature=signature("tests", "syntax", str(getattr(error, "msg", error))),
+            message=f"The tests do not parse{where}: {error.msg}.",
+            signature=signature("tests", "syntax", error.msg),
             error_type="test_error",
         )
     return None

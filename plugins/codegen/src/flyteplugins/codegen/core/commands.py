@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Final
 
 _GUARDED: Final = (
-    '(read -r _ <"$0"; kill -KILL 0) </dev/null >/dev/null 2>&1 & guard=$!; '
+    '(exec 9<"$0" || exit; read -r _ <&9; kill -KILL 0) </dev/null >/dev/null 2>&1 & guard=$!; '
     '"$@"; status=$?; { kill "$guard"; wait "$guard"; } 2>/dev/null; exit "$status"'
 )
 """Beside the program, in its process group, a shell waits for the end of a pipe that this process holds open. It ends
-when this process does, however that happens, and then the shell ends the group: the program and all that it started."""
+when this process does, however that happens, and then the shell ends the group: the program and all that it started.
+Where there is no `/dev/fd` the program runs without it."""
 
 
 @dataclass(frozen=True)

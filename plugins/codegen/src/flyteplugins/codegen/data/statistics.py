@@ -311,6 +311,14 @@ def _mean_and_std(values: np.ndarray[Any, Any]) -> tuple[float, float | None]:
     """The mean, and the standard deviation of a sample (divisor n - 1), as pandas gives it."""
     import numpy as np
 
+    # Beyond the range of a float, and among infinite values, infinity and NaN are the right answers.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _moments(values)
+
+
+def _moments(values: np.ndarray[Any, Any]) -> tuple[float, float | None]:
+    import numpy as np
+
     count = len(values)
     chunks = [values[start : start + _STEP] for start in range(0, count, _STEP)]
     if values.dtype.kind == "i":

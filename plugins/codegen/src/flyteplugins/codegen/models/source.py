@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import warnings
+
+from flyteplugins.codegen.core.python_source import parse_python
 
 
 def parsed(code: str) -> ast.Module | None:
-    """The syntax tree of a text, None where it is no Python; a doubtful escape in it is not told to the user."""
-    with warnings.catch_warnings(), contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        warnings.simplefilter("ignore")
-        return ast.parse(code)
+    """The syntax tree of a text, None where it is no Python."""
+    with contextlib.suppress(SyntaxError):
+        return parse_python(code)
     return None
 
 

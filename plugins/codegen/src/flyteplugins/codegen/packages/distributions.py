@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.packages import known
 from flyteplugins.codegen.packages.errors import InvalidRequirementError
 from flyteplugins.codegen.packages.imports import STANDARD_LIBRARY, import_paths
@@ -72,7 +73,7 @@ def detect(code: str, suggested: Iterable[str] = (), base: Iterable[str] = ()) -
         SyntaxError: The source does not parse.
         InvalidRequestError: A requirement in `base` can't be read.
     """
-    tree = ast.parse(code)
+    tree = parse_python(code)
     paths = import_paths(tree)
     modules = {path.partition(".")[0] for path in paths}
     dropped: dict[str, str] = {}

@@ -6,6 +6,8 @@ import ast
 import sys
 from typing import Final
 
+from flyteplugins.codegen.core.python_source import parse_python
+
 _OTHER_VERSIONS: Final = frozenset(
     # Three were added after 3.10, the others removed after it.
     """
@@ -33,7 +35,7 @@ def imported_modules(code: str) -> tuple[str, ...]:
     Raises:
         SyntaxError: The source does not parse.
     """
-    modules = {path.partition(".")[0] for path in import_paths(ast.parse(code))}
+    modules = {path.partition(".")[0] for path in import_paths(parse_python(code))}
     return tuple(sorted(modules - STANDARD_LIBRARY))
 
 

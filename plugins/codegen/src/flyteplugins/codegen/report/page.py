@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from flyteplugins.codegen.core.history import Attempt, Revision, Span
 from flyteplugins.codegen.core.pictures import ColumnPicture, SamplePicture
+from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.usage import StepUsage, Usage
 from flyteplugins.codegen.core.verdict import Check
@@ -332,8 +333,8 @@ def _ticks(end: float) -> list[float]:
 
 def _docstrings(source: str) -> Iterator[tuple[str, str]]:
     try:
-        module = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deep for the parser
+        module = parse_python(source)
+    except SyntaxError:
         return
     for node in ast.walk(module):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test"):

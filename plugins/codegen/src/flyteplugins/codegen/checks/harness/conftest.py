@@ -54,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--solution-seconds", type=float, default=300.0, help="time limit of one run of it")
     group.addoption("--solution-stub", action="append", default=[], help="then test constant outputs (JSON)")
     group.addoption("--solution-mutant", action="append", default=[], help="then test a program, up to a failure")
+    group.addoption("--solution-passed", type=float, default=0.0, help="they passed, in so many seconds: skip that")
     group.addoption("--solution-report", default="", help="file that gets the report, as JSON")
 
 
@@ -67,7 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(report, "solution-report")
     stubs, mutants = config.getoption("--solution-stub"), config.getoption("--solution-mutant")
     if stubs or mutants:
-        config.pluginmanager.register(Variants(stubs, mutants, report), "solution-variants")
+        seconds = config.getoption("--solution-passed")
+        variants = OnlyVariants(stubs, mutants, report, seconds) if seconds else Variants(stubs, mutants, report)
+        config.pluginmanager.register(variants, "solution-variants")
 
 
 @pytest.fixture(scope="session")
@@ -195,9 +198,8 @@ class Variants:
             result = yield
             seconds = self._report.all_tested()
             if self._report.all_passed:
-                limit = max(LEAST_SECONDS, math.ceil(PATIENCE * seconds))
                 session.config.get_terminal_writer().line(f"\n{ALL_PASSED}", flush=True)
-                self._report.variants = copy.call(min(limit, session.config.getoption("--solution-seconds"))) or []
+                self._report.variants = copy.call(_limit(session, seconds)) or []
             return result
         finally:
             copy.close()
@@ -209,6 +211,27 @@ class Variants:
             return _refusals(session, *program)
 
         return [solution_runner.in_copy(refused, program) for program in self._programs]
+
+
+class OnlyVariants(Variants):
+    """The same for tests that passed on the solution before."""
+
+    def __init__(self, stubs: list[str], mutants: list[str], report: Report, seconds: float) -> None:
+        super().__init__(stubs, mutants, report)
+        self._seconds = seconds
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> object:  # type: ignore[override] # pytest takes either
+        """Note for each program which tests refused it."""
+        if not session.testsfailed:
+            self._report.variants = self._refused(session, _limit(session, self._seconds))
+        return True
+
+
+def _limit(session: pytest.Session, seconds: float) -> float:
+    """Time limit of a run of a program in the solution's place."""
+    limit = max(LEAST_SECONDS, math.ceil(PATIENCE * seconds))
+    return float(min(limit, session.config.getoption("--solution-seconds")))
 
 
 def _refusals(session: pytest.Session, program: str, is_stub: bool) -> list[str]:
