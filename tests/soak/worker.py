@@ -31,6 +31,7 @@ from observed import (
 )
 
 HERE = Path(__file__).parent
+_ENGINE = threading.Lock()
 _DURING_SECONDS = {"bubblewrap": 0.03, "process": 0.03, "docker": 0.5}
 """How long after its start a program is taken to be running."""
 
@@ -242,6 +243,11 @@ class Worker:
         Returns:
             What came of it.
         """
+        # The engine's images are everybody's: entries that remove and build them take turns.
+        with _ENGINE if sandbox == "docker" else contextlib.nullcontext():
+            return self._entry(name, kills, sandbox)
+
+    def _entry(self, name: str, kills: Sequence[str | float], sandbox: str) -> Outcome:
         expected = self.undisturbed(sandbox)
         outcome, began = Outcome(_named(name, kills)), time.monotonic()
         with self.place() as place:

@@ -47,6 +47,7 @@ def printed(code: str, tmp_path: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_real_traceback_keeps_its_shape_and_loses_the_values(redact: Redactor, tmp_path: Path):
     code = CODE + '\ntotal("s.csv")\n'
     text = printed(code, tmp_path)
@@ -60,6 +61,7 @@ def test_a_real_traceback_keeps_its_shape_and_loses_the_values(redact: Redactor,
     assert len(masked.splitlines()) == len(text.splitlines())
 
 
+@pytest.mark.slow
 def test_tables_numbers_and_parts_of_values_that_are_printed_are_masked(redact: Redactor, tmp_path: Path):
     code = """import pandas as pd
 frame = pd.read_csv("s.csv")

@@ -144,6 +144,7 @@ async def test_quotes_newlines_and_broken_records(tmp_path: Path):
     assert "2 records have another number of fields" in " ".join(found.notes)
 
 
+@pytest.mark.slow
 async def test_a_cell_of_many_megabytes_is_read(tmp_path: Path):
     found = await profile_of_text("id,text\n1,a\n2," + "x" * 9_000_000 + "\n3,c\n", tmp_path)
     assert found.rows == 3
@@ -201,6 +202,7 @@ async def test_parquet_is_read_by_its_own_types(tmp_path: Path):
     validated(found, tmp_path / "s.parquet")
 
 
+@pytest.mark.slow
 async def test_json_lines_with_other_keys_and_types_in_late_rows(tmp_path: Path):
     rows = [{"a": 1, "b": "x"}] * 70_000 + [{"a": "late", "b": None, "c": [1]}, {"a": 2.5, "c": {"k": 1}}]
     (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))

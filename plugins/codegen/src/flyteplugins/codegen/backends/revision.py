@@ -56,7 +56,7 @@ async def revise(result: CodeGenEvalResult, wanted: RevisionOptions) -> CodeGenE
     if wanted.tests is not None:
         settings = dataclasses.replace(settings, skip_tests=False)
     reasons: dict[str, str] = {}
-    async with leftovers_cleared():
+    async with leftovers_cleared(settings.store):
         desk = await open_desk(settings, _asked(result, wanted), asks=wanted.prompt is not None)
         try:
             async with desk.page:

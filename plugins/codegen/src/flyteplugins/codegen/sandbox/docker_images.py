@@ -254,37 +254,34 @@ def _commit(
     network: bool,
 ) -> None:
     """Put archives into a container of `base`, run commands in it, and make an image of what comes out."""
-    # Whoever builds this image holds its lock, so a container of the name was left behind by one that was killed.
-    name = image.replace(":", "-build-")
-    _remove(engine, name)
     with engine_errors():
-        engine.create_container(
+        # No name: somebody with another state folder may be building the same on this engine.
+        container = engine.create_container(
             base,
             ["sleep", "infinity"],
             entrypoint=[],
-            name=name,
             user="0:0",
             labels={**labels, OWNER_LABEL: owner()},
             use_config_proxy=False,
             host_config=engine.create_host_config(
                 network_mode="bridge" if network else "none", security_opt=["no-new-privileges"], init=True
             ),
-        )
+        )["Id"]
         try:
             for content in contents:
-                engine.put_archive(name, content.place, content.archive)
-            engine.start(name)
+                engine.put_archive(container, content.place, content.archive)
+            engine.start(container)
             script = ["sh", "-c", " && ".join(["true", *commands])]
             # What is set for one command is not kept in the image: a proxy's address may hold a password.
-            execution = engine.exec_create(name, script, environment=_proxies() if network else {})["Id"]
+            execution = engine.exec_create(container, script, environment=_proxies() if network else {})["Id"]
             said = engine.exec_start(execution)
             if status := engine.exec_inspect(execution)["ExitCode"]:
                 raise _command_error(base, status, said.decode(errors="replace"))
-            engine.kill(name)
+            engine.kill(container)
             repository, _, tag = image.rpartition(":")
-            engine.commit(name, repository, tag, changes=['CMD ["python3"]', f'LABEL {OWNER_LABEL}=""'])
+            engine.commit(container, repository, tag, changes=['CMD ["python3"]', f'LABEL {OWNER_LABEL}=""'])
         finally:
-            _remove(engine, name)
+            _remove(engine, container)
 
 
 def _remove(engine: APIClient, container: str) -> None:
