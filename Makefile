@@ -53,7 +53,7 @@ docs: $(READY) docs/requirements.lock ## build the documentation into .work/site
 COMPILE = pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate
 lock: $(UV) ## resolve the dependencies anew
-	$(UV) $(COMPILE) --upgrade plugins/codegen/pyproject.toml --group pyproject.toml:dev -o requirements.lock
+	$(UV) $(COMPILE) --upgrade plugins/codegen/pyproject.toml --extra flytekit --group pyproject.toml:dev -o requirements.lock
 	$(UV) $(COMPILE) --upgrade --group pyproject.toml:docs -o docs/requirements.lock
 
 clean: ## remove everything that was made here

@@ -40,7 +40,7 @@ def _why_nothing_isolates() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The folders of whole programs and real sandboxes are slow, but for the tests in them that say otherwise."""
     for item in items:
-        if item.path.parent.name in {"sandbox", "flyte", "e2e"} and not item.get_closest_marker("quick"):
+        if item.path.parent.name in {"sandbox", "flyte", "flytekit", "e2e"} and not item.get_closest_marker("quick"):
             item.add_marker("slow")
 
 

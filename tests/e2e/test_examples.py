@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -138,3 +139,115 @@ def test_a_server_of_ones_own_is_the_only_one_asked(
     lines = [line.split(",") for line in printed.splitlines() if "," in line][-len(revenue) :]
     assert [name for name, _ in lines] == sorted(revenue, key=lambda name: -revenue[name])
     assert {request.body["model"] for request in endpoint.requests} == {"local-model"}
+
+
+def test_a_generated_task_in_the_middle_of_a_pipeline_is_mapped_over_ten_files(
+    endpoint: Endpoint, environment: dict[str, str], tmp_path: Path
+) -> None:
+    serve(endpoint, "summarize-sales")
+    printed = run("generated_in_the_middle.py", environment=served_by(endpoint, environment), folder=tmp_path)
+    revenue, units, count = re.findall(r"[\d.]+", printed.splitlines()[-1])
+    sales = rows("sales.csv")
+    assert float(revenue) == pytest.approx(sum(int(row["units"]) * float(row["unit_price"]) for row in sales))
+    assert (int(units), int(count)) == (sum(int(row["units"]) for row in sales), len(sales))
+    assert len(endpoint.requests) == 3
+
+
+def test_a_generation_run_again_asks_nothing_and_gives_the_same(
+    endpoint: Endpoint, environment: dict[str, str], tmp_path: Path
+) -> None:
+    serve(endpoint, "summarize-sales")
+    fresh = environment | {"FLYTEPLUGINS_CODEGEN_HOME": str(tmp_path / "codegen")}
+    printed = run("again.py", environment=served_by(endpoint, fresh), folder=tmp_path)
+    assert len(endpoint.requests) == 3
+    first, second = (line.split(":")[1] for line in printed.splitlines() if "total_revenue" in line)
+    assert first == second
+
+
+def test_a_pipeline_on_an_exported_module_runs_here_and_is_scheduled_each_morning(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    flyte = Path(sys.executable).with_name("flyte")
+    command = [flyte, "run", "--local", EXAMPLES / "scheduled.py", "every_morning", "--now", "2026-01-01T05:00:00"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The audience of 2026-01-01" in done.stdout
+    program = """
+import asyncio, flyte.extras, scheduled
+from flyte._internal.runtime.trigger_serde import to_task_trigger  # what a deployment sends; flyte has no public word
+(spec,) = flyte.extras.serialize_env(scheduled.env)
+(trigger,) = scheduled.every_morning.triggers
+inputs = spec.task_template.interface.inputs
+print(asyncio.run(to_task_trigger(trigger, "every_morning", inputs, list(spec.default_inputs))))
+print(*(task.task_template.id.name for task in flyte.extras.serialize_env(scheduled.env.depends_on[0])))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment, cwd=EXAMPLES
+    )
+    assert done.returncode == 0, done.stderr
+    for part in (
+        'expression: "0 5 * * *"',
+        'timezone: "Europe/Berlin"',
+        'kickoff_time_input_arg: "now"',
+        "active: true",
+    ):
+        assert part in done.stdout
+    assert "lookalike-audience.lookalike_audience" in done.stdout
+
+
+def test_the_exported_module_is_what_an_export_of_the_recorded_generation_gives(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    codegen, committed = Path(sys.executable).with_name("codegen"), EXAMPLES / "exported" / "lookalike"
+    for command in (["demo", "--out", "demo"], ["export", "demo/generation", "--to", "flyte", "--out", "new"]):
+        done = subprocess.run(
+            [codegen, *command], capture_output=True, text=True, check=False, env=environment, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    new = tmp_path / "new"
+    names = sorted(path.relative_to(new) for path in new.rglob("*") if path.is_file())
+    kept = [path for path in committed.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert names == sorted(path.relative_to(committed) for path in kept)
+    for name in names:
+        # Versions of packages are those of the day.
+        assert _unpinned(new / name) == _unpinned(committed / name), name
+
+
+def _unpinned(path: Path) -> bytes:
+    if path.name == "requirements.txt":
+        return b"\n".join(sorted(re.findall(rb"^[\w.-]+(?===)", path.read_bytes(), re.MULTILINE)))
+    return re.sub(
+        rb'(?<===)[^"\s]+|(?<=requires-python = ">=)[\d.]+|(?<=python_version=\()\d+, \d+', b"", path.read_bytes()
+    )
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(
+    endpoint: Endpoint, environment: dict[str, str], tmp_path: Path
+) -> None:
+    serve(endpoint, "summarize-sales")
+    shutil.copytree(EXAMPLES / "data", tmp_path / "data")
+    notebook = json.loads((EXAMPLES / "first_steps.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
+    # As a kernel does it: each cell compiled by itself, awaited where it awaits, in one loop that goes on.
+    program = f"""
+import ast, asyncio, inspect
+async def run():
+    names = {{"__name__": "__main__"}}
+    for cell in {cells!r}:
+        value = eval(compile(cell, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        if inspect.isawaitable(value):
+            await value
+asyncio.run(run())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=served_by(endpoint, environment),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    count = len(rows("sales.csv"))
+    assert done.stdout.count(f", {count})") == 2

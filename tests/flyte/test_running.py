@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from flyte.io import File
 from handmade import TOTAL, TYPES, made_result
+from staged import run_staged
 
 from flyteplugins.codegen import CodeGenEvalResult
 from flyteplugins.codegen.core.errors import (
@@ -388,18 +389,27 @@ def test_a_task_serialises_as_a_stock_raw_container(total: CodeGenEvalResult) ->
 async def test_what_a_cluster_runs_keeps_the_scripts_contract(tmp_path: Path) -> None:
     """The container's command, run by hand on a folder laid out as Flyte stages it."""
     result = await types()
-    staged = tmp_path / "outputs"
-    values = {"s": "a'b", "i": "3", "f": "0.5", "b": "true", "d": "2026-01-01T00:00:00Z", "t": "3.5s"}
-    command = [
-        part.replace("/var/outputs", str(staged)).replace("{{.inputs.", "{").replace("}}", "}")
-        for part in result.as_task().container_args(None)[1:]
-    ]
-    command = [part.format(**values) if part.startswith("--") and "{" in part else part for part in command]
-    staged.mkdir()
-    subprocess.run([sys.executable, *command], check=True)
-    assert (staged / "t").read_text() == "3.5s"
-    assert (staged / "d").read_text() == "2026-01-01T00:00:00+00:00"
-    assert (staged / "s").read_text() == "a'b"
+    task = result.as_task()
+    task.environment("staged")
+    values = {
+        "s": "a'b",
+        "i": 3,
+        "f": 0.5,
+        "b": True,
+        "d": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+        "t": datetime.timedelta(days=1, hours=2, seconds=3, microseconds=500_000),
+    }
+    done = run_staged(task, values, tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = {name: (tmp_path / "outputs" / name).read_text() for name in values}
+    assert written == {
+        "s": "a'b",
+        "i": "3",
+        "f": "0.5",
+        "b": "true",
+        "d": "2026-01-01T00:00:00+00:00",
+        "t": "93603.5s",
+    }
 
 
 async def test_an_overridden_task_is_another_task() -> None:
@@ -413,5 +423,5 @@ async def test_an_overridden_task_is_another_task() -> None:
 
 async def test_the_image_for_a_cluster_goes_to_the_registry_of_the_settings() -> None:
     result = await made_result(TYPES, inputs={"i": int}, outputs={"i": int}, registry="registry.example/team")
-    assert result.as_task(name="to-a-registry").image.uri.startswith("registry.example/team/to-a-registry")
+    assert result.as_task(name="to-a-registry").image.uri.startswith("registry.example/team/codegen:")
     assert await result.run.aio(i=3) == 3

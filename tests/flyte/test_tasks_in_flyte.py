@@ -90,6 +90,21 @@ async def blocks_in_async_code(result: CodeGenEvalResult) -> str:
     return "did not notice"
 
 
+@env.task
+async def everywhere(result: CodeGenEvalResult, files: list[File]) -> list[int]:
+    task = result.as_task(name="everywhere")
+    mapped = [rows async for _, rows in flyte.map.aio(task, files)]
+    called = await asyncio.gather(*(task(file) for file in files), *(task.aio(sales=file) for file in files))
+    return [*mapped, *(rows for _, rows in called)]
+
+
+@env.task
+def in_sync_code(result: CodeGenEvalResult, files: list[File]) -> list[int]:
+    task = result.as_task(name="in-sync-code")
+    mapped = [outcome[1] for outcome in flyte.map(task, files) if not isinstance(outcome, Exception)]
+    return [*mapped, *(task(file)[1] for file in files)]
+
+
 def outputs_of(task: Any, *args: Any, **values: Any) -> tuple[Any, ...]:
     return tuple(flyte.with_runcontext(mode="local").run(task, *args, **values).outputs())
 
@@ -100,6 +115,17 @@ def test_flyte_run_sees_that_a_file_changed_at_its_path(total: CodeGenEvalResult
         path.write_text(f"amount\n{content}")
         assert outputs_of(task, sales=File(path=str(path))) == expected
     assert outputs_of(task) == (3.5, 2)
+
+
+def test_a_task_is_called_in_every_way(total: CodeGenEvalResult, tmp_path: Path) -> None:
+    files = []
+    for rows in (1, 2, 3):
+        path = tmp_path / f"{rows}.csv"
+        path.write_text("amount\n" + "1\n" * rows)
+        files.append(File(path=str(path)))
+    assert outputs_of(everywhere, total, files) == ([1, 2, 3] * 3,)
+    assert outputs_of(in_sync_code, total, files) == ([1, 2, 3] * 2,)
+    assert [outcome[1] for outcome in flyte.map(total.as_task(), files)] == [1, 2, 3]  # in a plain script
 
 
 def test_inside_a_trace_the_code_runs_without_a_task_of_its_own(total: CodeGenEvalResult) -> None:
@@ -148,8 +174,10 @@ async def test_on_a_cluster_a_script_may_end_with_sys_exit(tmp_path: Path) -> No
     code = TYPES.replace("    main()\n", "    sys.exit(main())\n")
     assert code != TYPES
     result = await made_result(code, inputs={"t": str}, outputs={"t": str})
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "t").write_text("ü", encoding="utf-8")
     command = [
-        part.replace("/var/outputs", str(tmp_path)).replace("{{.inputs.t}}", "ü")
+        part.replace("/var/outputs", str(tmp_path)).replace("/var/inputs", str(tmp_path / "inputs"))
         for part in result.as_task().container_args(None)[1:]
     ]
     subprocess.run([sys.executable, *command], check=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import flyte
 
 from flyteplugins.codegen.core.result import RunDefaults, SecretName
@@ -27,7 +29,15 @@ def defaults_of(settings: Settings) -> RunDefaults:
         cache=settings.cache,
         registry=settings.image_config.registry if settings.image_config else None,
         registry_secret=settings.image_config.registry_secret if settings.image_config else None,
+        store=_place(settings.store),
     )
+
+
+def _place(store: str | Path | None) -> str | None:
+    if store is None or "://" in str(store):
+        return None if store is None else str(store)
+    # A folder is the same one for whoever runs the code from elsewhere.
+    return str(Path(store).expanduser().absolute())
 
 
 def _upper(amount: object) -> str:

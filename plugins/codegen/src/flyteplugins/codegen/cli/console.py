@@ -23,7 +23,7 @@ class Screen:
         as_json: Whether standard output gets the document and nothing else.
     """
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self._console: Console | None = None
 

@@ -26,7 +26,8 @@ class Commands(click.RichGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        ctx.obj = ctx.obj or Screen(as_json=False)  # a group in a group has its parent's
+        # A group in a group has its parent's; as `flyte codegen` the context above has an object of Flyte's.
+        ctx.obj = ctx.find_object(Screen) or Screen(as_json=False)
         if "LOG_LEVEL" not in os.environ:
             # What fails is told once, by the command; Flyte would show it with its traceback as well.
             logging.getLogger("flyte").setLevel(logging.CRITICAL)
@@ -39,7 +40,7 @@ class Commands(click.RichGroup):
 
 
 def _set_json(ctx: click.Context, _: click.Parameter, chosen: bool) -> None:
-    ctx.find_root().obj.as_json = chosen
+    ctx.ensure_object(Screen).as_json = chosen
 
 
 _json = click.option(
@@ -213,6 +214,25 @@ def edit(screen: Screen, /, **chosen: Any) -> None:
 def show(screen: Screen, /, **chosen: Any) -> None:
     """Show what the saved generation in FOLDER is: its inputs and outputs, and its receipt."""
     from flyteplugins.codegen.cli.saved import show as command
+
+    command(screen, **chosen)
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
+@click.option(
+    "--to", type=click.Choice(["flyte", "flytekit", "script"]), required=True, help="What it is to be a part of."
+)
+@click.option("--out", type=_FOLDER, default=Path("exported"), show_default=True, help="Folder for the module.")
+@click.option("--force", is_flag=True, help="Replace files that were changed since they were exported.")
+@_json
+@click.pass_obj
+def export(screen: Screen, /, **chosen: Any) -> None:
+    """Write the saved generation in FOLDER as a small module, for version control and review.
+
+    It needs this package no more: a Flyte task or a flytekit workflow, or the script alone, with its pinned packages.
+    """
+    from flyteplugins.codegen.cli.export import export as command
 
     command(screen, **chosen)
 

@@ -60,6 +60,7 @@ class RunDefaults(Data):
     cache: str = "auto"
     registry: str | None = None
     registry_secret: str | None = None
+    store: str | None = None
 
 
 class Origin(Data):

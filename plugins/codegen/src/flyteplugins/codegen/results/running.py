@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -15,7 +16,8 @@ from flyteplugins.codegen.tasks.solution_task import SolutionPlan, SolutionTask
 
 async def run(result: CodeGenEvalResult, options: RunOptions) -> Any:
     """Run the code of a result once; see `CodeGenEvalResult.run`."""
-    return await task_of(result, options, "run").aio(**options.inputs)
+    task = await asyncio.to_thread(task_of, result, options, "run")
+    return await task.aio(**options.inputs)
 
 
 def task_of(result: CodeGenEvalResult, options: RunOptions, role: str) -> SolutionTask:
@@ -60,6 +62,7 @@ def task_of(result: CodeGenEvalResult, options: RunOptions, role: str) -> Soluti
             cache=cache,
             registry=defaults.registry,
             registry_secret=defaults.registry_secret,
+            store=defaults.store,
         )
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,13 +30,20 @@ _LARGEST_SCALAR: Final = 64 << 20
 Value = Scalar | File
 
 
-async def bind(contract: Contract, defaults: Mapping[str, Value], given: Mapping[str, Any]) -> dict[str, Value]:
+async def bind(
+    contract: Contract,
+    defaults: Mapping[str, Value],
+    given: Mapping[str, Any],
+    *,
+    may_stay: Callable[[str], bool] = lambda path: False,
+) -> dict[str, Value]:
     """The value of every input: what was given, else its default; files pinned by content.
 
     Args:
         contract: The inputs and their types.
         defaults: Values of inputs that need not be given.
         given: What was passed. A `File` input also takes a path or a DataFrame, a float input an int.
+        may_stay: Whether a file at this path is left where it is, and not pinned.
 
     Returns:
         Values by input name, in declared order.
@@ -47,7 +54,10 @@ async def bind(contract: Contract, defaults: Mapping[str, Value], given: Mapping
     _refuse_unknown(contract, given)
     values: dict[str, Value] = {}
     for name, kind in contract.inputs.items():
-        if name in given:
+        value = given.get(name, defaults.get(name))
+        if isinstance(value, File) and kind == "File" and may_stay(value.path):
+            values[name] = value
+        elif name in given:
             values[name] = await _converted(name, kind, given[name])
         elif name in defaults:
             default = defaults[name]
@@ -122,7 +132,8 @@ def _output(name: str, kind: str, execution: Execution) -> Value:
             execution.stderr,
         )
     try:
-        value = parse_scalar(Path(file.path).read_text(encoding="utf-8"), kind)
+        # `read_text` would make every end of a line the same.
+        value = parse_scalar(Path(file.path).read_bytes().decode(), kind)
         if kind == "int" and not _fits(value):
             raise ValueError("the number is beyond 64 bits, which Flyte does not carry")
     except ValueError as error:

@@ -9,10 +9,12 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 import zlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources as package_files
+from pathlib import Path
 from typing import Any, Final
 
 import flyte
@@ -25,9 +27,12 @@ from flyte.models import NativeInterface
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, VALUE_TYPES, Contract
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import CodegenError, InvalidInputError
+from flyteplugins.codegen.core.pinned import pin_text
 from flyteplugins.codegen.core.settings import CACHE_MODES
-from flyteplugins.codegen.core.sync import BoundTwoFaced
+from flyteplugins.codegen.core.sync import BoundTwoFaced, TwoFaced
+from flyteplugins.codegen.record import open_record
 from flyteplugins.codegen.sandbox.select import choose
+from flyteplugins.codegen.tasks.default_inputs import as_default, is_remote, upload
 from flyteplugins.codegen.tasks.executor import Executor, Work
 from flyteplugins.codegen.tasks.limits import limits_of
 from flyteplugins.codegen.tasks.local_run import in_run
@@ -36,6 +41,9 @@ from flyteplugins.codegen.tasks.solution import Value, bind, outputs_of, program
 from flyteplugins.codegen.tasks.step import FLYTE_KEEPS_NOTHING, is_of_storage, may_pass
 
 logger = logging.getLogger(__name__)
+
+_IMAGE_NAME: Final = "codegen"
+"""One name for all: the tag says what is in it, so that tasks of the same packages share an image."""
 
 _CHANGEABLE: Final = ("resources", "retries", "timeout", "env_vars", "secrets", "cache", "short_name")
 
@@ -61,6 +69,7 @@ class SolutionPlan:
         short_name: What the run's list shows; the name if empty.
         registry: Where an image for a cluster is pushed to; Flyte's own setting if None.
         registry_secret: Name of the secret that opens the registry.
+        store: Where runs on this machine are recorded, as `AutoCoderAgent(store=...)` says it.
     """
 
     name: str
@@ -79,6 +88,7 @@ class SolutionPlan:
     short_name: str = ""
     registry: str | None = None
     registry_secret: str | None = None
+    store: str | None = None
 
     @property
     def version(self) -> str:
@@ -137,12 +147,59 @@ class SolutionTask(ContainerTask):
         self.plan = plan
         self._set_defaults()
         self.failure: CodegenError | None = None
+        self._environment: flyte.TaskEnvironment | None = None
 
     def _set_defaults(self) -> None:
         inputs = {
-            name: (kind, self.plan.defaults.get(name, empty)) for name, (kind, empty) in self.interface.inputs.items()
+            name: (kind, as_default(self.plan.defaults.get(name, empty)))
+            for name, (kind, empty) in self.interface.inputs.items()
         }
         self.interface = NativeInterface(inputs, self.interface.outputs)
+
+    def environment(
+        self, name: str | None = None, *, depends_on: Iterable[flyte.Environment] = ()
+    ) -> flyte.TaskEnvironment:
+        """An environment that holds this task, to deploy it with, and for the `depends_on` of those that call it.
+
+        Args:
+            name: Name of the environment, in snake_case or kebab-case; derived from the task's if None.
+            depends_on: What is to be deployed with it.
+
+        Returns:
+            The environment; the same one at every call.
+
+        Raises:
+            InvalidInputError: The task is in an environment of another name.
+        """
+        present = self.parent_env() if self.parent_env else None
+        wanted = name or (present.name if present else re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-"))
+        if present is not None and present.name != wanted:
+            raise InvalidInputError(
+                f"{self.name} is in the environment {present.name!r}, and a task is in one only. Make another task "
+                "with `as_task()`."
+            )
+        # The task keeps it: Flyte itself refers to it weakly.
+        self._environment = present or flyte.TaskEnvironment.from_task(wanted, self, depends_on=list(depends_on))
+        return self._environment
+
+    @TwoFaced
+    async def with_uploaded_samples(self, address: str) -> SolutionTask:
+        """The same task with its samples at an address that a cluster reads, as the defaults of its inputs.
+
+        Where Flyte itself uploads to is for the control plane to say, and a deployment does it by itself; this is for
+        another place, or to serialise without a control plane. `await task.with_uploaded_samples.aio(...)` is the
+        same, awaited. Make the environment from the task that comes back.
+
+        Args:
+            address: Where to, such as `s3://bucket/samples`; each goes to `<address>/<sha256>/<name>`.
+
+        Returns:
+            The task.
+
+        Raises:
+            InvalidInputError: A sample is not on this machine any more.
+        """
+        return SolutionTask(dataclasses.replace(self.plan, defaults=await upload(self.plan.defaults, address)))
 
     def __call__(self, *args: Any, **values: Any) -> Any:
         """Run it: an awaitable in a running event loop, else the outputs."""
@@ -181,6 +238,7 @@ class SolutionTask(ContainerTask):
             raise InvalidInputError(f"cache={wanted['cache']!r} is unknown. Known: {', '.join(CACHE_MODES)}.")
         changed = SolutionTask(dataclasses.replace(self.plan, **wanted))
         changed.parent_env, changed.parent_env_name = self.parent_env, self.parent_env_name
+        changed._environment = self._environment
         return changed
 
     async def execute(self, **values: Any) -> Any:
@@ -200,9 +258,10 @@ class SolutionTask(ContainerTask):
         given = {**dict(zip(plan.contract.inputs, args, strict=False)), **values}
         if len(args) > len(plan.contract.inputs):
             raise InvalidInputError(f"{self.name} takes {len(plan.contract.inputs)} inputs, and was given {len(args)}.")
-        bound = await bind(plan.contract, plan.defaults, given)
         if internal_ctx().is_task_context() and flyte.ctx().mode != "local":
-            return await get_controller().submit(self, **bound)
+            bound = await bind(plan.contract, plan.defaults, given, may_stay=is_remote)
+            return await get_controller().submit(self, **{name: as_default(value) for name, value in bound.items()})
+        bound = await bind(plan.contract, plan.defaults, given)
         read(plan.secrets)  # one that is missing is the caller's to know, before anything starts
         if internal_ctx().is_in_trace():
             return _bare(await self._run(bound))  # Flyte allows no task in there
@@ -230,7 +289,9 @@ class SolutionTask(ContainerTask):
         bound = await bind(plan.contract, plan.defaults, values)
         runtime, _ = await choose(plan.sandbox, system_packages=bool(plan.lock.system_packages))
         # No retries in here: this task as a whole is what Flyte tries again.
-        executor = Executor(runtime, cache=plan.cache, name=self.name, secrets=read(plan.secrets))
+        executor = Executor(
+            runtime, cache=plan.cache, name=self.name, secrets=read(plan.secrets), record=open_record(plan.store)
+        )
         environment = await executor.restore(plan.lock)
         argv, files = program(plan.contract, environment.image, bound, plan.code)
         execution = await executor.execute(
@@ -259,10 +320,8 @@ def _command(plan: SolutionPlan) -> list[str]:
     """The raw container's command on a cluster; an argument list, never a line of a shell."""
     entry = package_files.files(__package__).joinpath("cluster_entry.py").read_text(encoding="utf-8")
     contract = plan.contract
-    inputs = [
-        f"--{name}={f'{INPUT_ROOT}/{name}' if kind == 'File' else f'{{{{.inputs.{name}}}}}'}"
-        for name, kind in contract.inputs.items()
-    ]
+    # A value is in a file, never in the command: see the entry.
+    inputs = [f"{'--' if kind == 'File' else '<'}{name}={INPUT_ROOT}/{name}" for name, kind in contract.inputs.items()]
     return [
         *("python", "-c", entry, base64.b64encode(zlib.compress(plan.code.encode())).decode()),
         json.dumps([contract.inputs, contract.outputs]),
@@ -278,11 +337,14 @@ def _image(plan: SolutionPlan) -> flyte.Image:
     image = flyte.Image.from_debian_base(
         install_flyte=False,
         python_version=(int(version[0]), int(version[1])),
+        platform=("linux/arm64" if lock.platform.startswith("aarch64") else "linux/amd64",),
         registry=plan.registry,
         registry_secret=plan.registry_secret,
-        name=plan.name if plan.registry else None,
+        name=_IMAGE_NAME,
     )
     if lock.system_packages:
         image = image.with_apt_packages(*lock.system_packages)
-    pins = [line.split()[0] for line in lock.requirements.splitlines() if "==" in line.split("#")[0]]
-    return image.with_pip_packages(*pins) if pins else image
+    if "==" not in lock.requirements:
+        return image
+    requirements = pin_text(lock.requirements, "requirements.txt")
+    return image.with_requirements(Path(requirements.path), extra_args="--require-hashes --only-binary :all:")
