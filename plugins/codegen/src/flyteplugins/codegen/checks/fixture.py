@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 from collections.abc import Mapping
@@ -21,13 +22,18 @@ def fixture_files(contract: Contract, samples: Mapping[str, str]) -> dict[str, s
     Returns:
         Texts by file name: the fixture, its runner, the parser of values, pytest's settings and `contract.json`.
     """
+    files = dict(_constant_files())
+    document = {"inputs": contract.inputs, "outputs": contract.outputs, "samples": dict(samples)}
+    files["contract.json"] = json.dumps(document, indent=2) + "\n"
+    return dict(sorted(files.items()))
+
+
+@functools.cache
+def _constant_files() -> dict[str, str]:
     harness = resources.files("flyteplugins.codegen.checks") / "harness"
     files = {
         entry.name: entry.read_text(encoding="utf-8")
         for entry in harness.iterdir()
         if entry.is_file() and entry.name != "__init__.py"
     }
-    files["solution_values.py"] = inspect.getsource(values)
-    document = {"inputs": contract.inputs, "outputs": contract.outputs, "samples": dict(samples)}
-    files["contract.json"] = json.dumps(document, indent=2) + "\n"
-    return dict(sorted(files.items()))
+    return files | {"solution_values.py": inspect.getsource(values)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Mapping
@@ -55,7 +56,7 @@ async def start_early(
         prelude=_for_tests(slow),
         arguments=(Python(solution.image),),
         env=env,
-        limits=limits,
+        limits=limits_of_tests(limits),
         network=network,
     )
     fixture = fixture_files(contract, {})
@@ -69,6 +70,11 @@ async def start_early(
     for variables in runs:
         start = Start((Python(solution.image),), _for_solution(slow), env=variables, limits=limits, network=network)
         await executor.start_early(start, {})
+
+
+def limits_of_tests(limits: Limits) -> Limits:
+    """The limits of a session of tests: pytest has a processor beside those of the solution."""
+    return dataclasses.replace(limits, cpus=limits.cpus + 1)
 
 
 def preludes(code: str) -> tuple[str, ...]:
@@ -97,11 +103,14 @@ def _for_solution(slow: Iterable[str]) -> str:
 def _for_tests(slow: Iterable[str]) -> str:
     return f"""\
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("solution_runner", "{SUITE_ROOT}/solution_runner.py")
-sys.modules["solution_runner"] = runner = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runner)
-runner.warm_up(arguments[0], {sorted(slow)})
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, f"{SUITE_ROOT}/{{name}}.py")
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+load("solution_runner").warm_up(arguments[0], {sorted(slow)})
 import pytest
+load("solution_session")
 """
 
 

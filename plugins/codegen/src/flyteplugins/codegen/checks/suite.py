@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from flyteplugins.codegen.checks.faults import distributions_of, environment_failure, limit_failure, missing_module
 from flyteplugins.codegen.checks.fixture import fixture_files
-from flyteplugins.codegen.checks.head_start import PYTEST, preludes_of_tests
+from flyteplugins.codegen.checks.head_start import PYTEST, limits_of_tests, preludes_of_tests
 from flyteplugins.codegen.checks.subject import (
     SOLUTION_PATH,
     SUITE_ROOT,
@@ -42,6 +42,9 @@ _REPORT: Final = "report.json"
 _NO_TESTS_COLLECTED: Final = 5
 ALL_PASSED: Final = "All tests pass on the solution."
 """What the fixture prints before the tests run on programs in its place."""
+
+_UNUSED_PLUGINS: Final = ("cacheprovider", "debugging", "doctest", "junitxml", "nose", "pastebin", "stepwise")
+"""Of pytest's own; each takes its time at the start, and no test has to do with them."""
 
 _SHARE_OF_A_RUN: Final = 5
 """One run of the solution in a test gets at most this part of the whole suite's time."""
@@ -222,6 +225,7 @@ def _work(subject: Subject, bench: Bench, variants: Variants, *, passed: int = 0
         "-q",
         "--tb=short",
         "--show-capture=no",
+        *(f"-pno:{plugin}" for plugin in _UNUSED_PLUGINS),
         At(SOLUTION_PATH, prefix="--solution="),
         Python(subject.environment.image, prefix="--solution-python="),
         At(f"{OUTPUT_ROOT}/{_REPORT}", prefix="--solution-report="),
@@ -244,7 +248,7 @@ def _work(subject: Subject, bench: Bench, variants: Variants, *, passed: int = 0
         locks=(bench.tools.lock, subject.environment.lock),
         files=placed,
         env=bench.env,
-        limits=bench.limits,
+        limits=limits_of_tests(bench.limits),
         network=bench.network,
         collect=(_REPORT,),
         preludes=preludes_of_tests(subject.code),

@@ -1,294 +1,37 @@
-"""pytest's side of the tests of a solution: the fixtures, and a report of what happened.
+"""Gives pytest the fixtures of the tests of a solution; what they do is in `solution_session.py`.
 
 By hand, in the folder of a saved generation: `pytest`. The solution is then run with the interpreter that pytest runs
 on, or with the one of `--solution-python`.
+
+PYTEST_DONT_REWRITE: there is no assertion in here, and rewriting takes as long as a test.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib.util
-import json
-import math
-import os
 import sys
-import tempfile
-import time
-import types
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any
-
-import pytest
-
-HERE = Path(__file__).resolve().parent
-PATIENCE, LEAST_SECONDS = 5, 10  # a program in the solution's place hangs if a run takes so much longer than the tests
-LONGEST_MESSAGE = 1_500  # characters of a failure that are reported
-LONGEST_STDERR = 500
-ALL_PASSED = "All tests pass on the solution. Now on programs in its place, which they should refuse:"
+from types import ModuleType
 
 
-def _load_runner() -> types.ModuleType:
-    if "solution_runner" in sys.modules:
-        return sys.modules["solution_runner"]  # it was loaded before the tests were known
+def _load(name: str) -> ModuleType:
+    if name in sys.modules:
+        return sys.modules[name]  # it was loaded before the tests were known
     # By path: the tests' folder is not on the import path, where it would shadow other modules.
-    spec = importlib.util.spec_from_file_location("solution_runner", HERE / "solution_runner.py")
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().with_name(f"{name}.py"))
     if spec is None or spec.loader is None:
         raise ImportError("no loader for Python files")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-solution_runner = _load_runner()
-SERVER = pytest.StashKey[Any]()
-STUB = pytest.StashKey[Any]()
+_load("solution_runner")
+_session = _load("solution_session")
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the fixture."""
-    group = parser.getgroup("solution")
-    group.addoption("--solution", default=str(HERE / "solution.py"), help="the script that is tested")
-    group.addoption("--solution-python", default=sys.executable, help="the interpreter that it runs on")
-    group.addoption("--solution-seconds", type=float, default=300.0, help="time limit of one run of it")
-    group.addoption("--solution-stub", action="append", default=[], help="then test constant outputs (JSON)")
-    group.addoption("--solution-mutant", action="append", default=[], help="then test a program, up to a failure")
-    group.addoption("--solution-passed", type=float, default=0.0, help="they passed, in so many seconds: skip that")
-    group.addoption("--solution-report", default="", help="file that gets the report, as JSON")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Shield this process from the solution and start the report."""
-    solution_runner.protect()
-    config.stash[SERVER] = solution_runner.SolutionServer.for_program(
-        config.getoption("--solution-python"), Path(config.getoption("--solution")), solution_runner.take_waiting()
-    )
-    report = Report(config.getoption("--solution-report"))
-    config.pluginmanager.register(report, "solution-report")
-    stubs, mutants = config.getoption("--solution-stub"), config.getoption("--solution-mutant")
-    if stubs or mutants:
-        seconds = config.getoption("--solution-passed")
-        variants = OnlyVariants(stubs, mutants, report, seconds) if seconds else Variants(stubs, mutants, report)
-        config.pluginmanager.register(variants, "solution-variants")
-
-
-@pytest.fixture(scope="session")
-def _contract() -> Any:
-    return solution_runner.Contract.read(HERE / "contract.json")
-
-
-@pytest.fixture(scope="session")
-def samples(_contract: Any) -> dict[str, Path]:
-    """The sample files by input name, read-only."""
-    return dict(_contract.samples)
-
-
-@pytest.fixture
-def run_solution(request: pytest.FixtureRequest, _contract: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Runs the solution: `run_solution(sales=path, threshold=0.5)` returns exit_code, outputs, stdout, stderr."""
-    option = request.config.getoption
-    runner = solution_runner.SolutionRunner(
-        _contract,
-        Path(option("--solution")).resolve(),
-        option("--solution-python"),
-        Path(tempfile.mkdtemp(prefix="solution-", dir=tmp_path_factory.getbasetemp())),
-        option("--solution-seconds"),
-        request.config.stash[SERVER],
-        request.config.stash.get(STUB, None),
-    )
-    request.node.solution_runner = runner
-    return runner
-
-
-class Report:
-    """Collects what happened and writes it when all is over, so that no run of the solution comes after it."""
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path) if path else None
-        self._cases: dict[str, dict[str, Any]] = {}
-        self._errors: list[dict[str, Any]] = []
-        self._timed_out = False
-        self._started = time.monotonic()
-        self._seconds: float | None = None
-        self.variants: list[list[str] | None] = []
-
-    @property
-    def all_passed(self) -> bool:
-        """Whether there were tests and each of them passed."""
-        return bool(self._cases) and all(case["outcome"] == "passed" for case in self._cases.values())
-
-    def all_tested(self) -> float:
-        """Note that the tests of the solution are through; returns the seconds that they took."""
-        if self._seconds is None:
-            self._seconds = time.monotonic() - self._started
-        return self._seconds
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note how a phase of a test went."""
-        report = yield
-        case = self._cases.setdefault(item.nodeid, {"name": item.name, "outcome": "passed", "message": ""})
-        if report.when == "call":
-            case["called"] = True
-        if report.skipped and case["outcome"] == "passed":
-            case |= {"outcome": "skipped", "message": shortened(str(report.longrepr or ""), LONGEST_MESSAGE)}
-        elif report.failed and case["outcome"] != "failed":
-            case |= {"outcome": "failed", **_failure(item, call, report)}
-            if getattr(getattr(item, "solution_runner", None), "timed_out", False):
-                # The next test would hang as well.
-                self._timed_out = True
-                item.session.shouldstop = "the solution did not end in time"
-        return report
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(
-        self, collector: pytest.Collector
-    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Note why a file could not be collected."""
-        report = yield
-        if report.failed:
-            raised = getattr(getattr(report, "call", None), "excinfo", None)
-            error = raised.value if raised else None
-            self._errors.append(_collection_error(error, str(report.longrepr), collector))
-        return report
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the report."""
-        if server := session.config.stash[SERVER]:
-            server.close()
-        if self._path is None:
-            return
-        document = {
-            "exit_code": int(exitstatus),
-            "collected": session.testscollected,
-            "cases": list(self._cases.values()),
-            "errors": self._errors,
-            "timed_out": self._timed_out,
-            "variants": self.variants,
-            "seconds": self.all_tested(),
-        }
-        # Whatever a run of the solution put there goes.
-        self._path.unlink(missing_ok=True)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(document, stream)
-
-
-class Variants:
-    """Runs the tests, where they pass on the solution, on other programs in its place, each in a copy of this process.
-
-    The copy is made before the first test: it has imported what the tests import, and nothing that a test keeps
-    reaches another program.
-    """
-
-    def __init__(self, stubs: list[str], mutants: list[str], report: Report) -> None:
-        self._programs = [*((program, True) for program in stubs), *((program, False) for program in mutants)]
-        self._report = report
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Note for each program which tests refused it; None for one that ended its copy."""
-        gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
-        copy = solution_runner.Copy(lambda limit: self._refused(session, limit))
-        try:
-            result = yield
-            seconds = self._report.all_tested()
-            if self._report.all_passed:
-                session.config.get_terminal_writer().line(f"\n{ALL_PASSED}", flush=True)
-                self._report.variants = copy.call(_limit(session, seconds)) or []
-            return result
-        finally:
-            copy.close()
-
-    def _refused(self, session: pytest.Session, limit: float) -> list[list[str] | None]:
-        session.config.option.solution_seconds = limit
-
-        def refused(program: tuple[str, bool]) -> list[str]:
-            return _refusals(session, *program)
-
-        return [solution_runner.in_copy(refused, program) for program in self._programs]
-
-
-class OnlyVariants(Variants):
-    """The same for tests that passed on the solution before."""
-
-    def __init__(self, stubs: list[str], mutants: list[str], report: Report, seconds: float) -> None:
-        super().__init__(stubs, mutants, report)
-        self._seconds = seconds
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> object:  # type: ignore[override] # pytest takes either
-        """Note for each program which tests refused it."""
-        if not session.testsfailed:
-            self._report.variants = self._refused(session, _limit(session, self._seconds))
-        return True
-
-
-def _limit(session: pytest.Session, seconds: float) -> float:
-    """Time limit of a run of a program in the solution's place."""
-    limit = max(LEAST_SECONDS, math.ceil(PATIENCE * seconds))
-    return float(min(limit, session.config.getoption("--solution-seconds")))
-
-
-def _refusals(session: pytest.Session, program: str, is_stub: bool) -> list[str]:
-    # What `pytest_runtest_protocol` is made of: pytest has no public name for it, and by hand nobody needs it.
-    from _pytest.runner import runtestprotocol
-
-    solution_runner.protect()
-    if is_stub:
-        session.config.stash[STUB] = json.loads(Path(program).read_text(encoding="utf-8"))
-    else:
-        session.config.option.solution = program
-    refused = []
-    for item, following in zip(session.items, [*session.items[1:], None], strict=True):
-        item.repr_failure = lambda *_, **__: "refused"  # type: ignore[method-assign] # the whole story takes longer than a test
-        reports = runtestprotocol(item, log=False, nextitem=following)
-        if not all(report.passed for report in reports):
-            refused.append(item.name)
-            if not is_stub:
-                break
-    return refused
-
-
-def shortened(text: str, longest: int) -> str:
-    """Head and tail of a text."""
-    if len(text) <= longest:
-        return text
-    head, tail = longest // 2, longest // 2 - 40
-    return f"{text[:head]}\n... {len(text) - head - tail} characters left out ...\n{text[-tail:]}"
-
-
-def _failure(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> dict[str, Any]:
-    runner = getattr(item, "solution_runner", None)
-    failed = [run for run in (runner.runs if runner else []) if run.exit_code]
-    message = shortened(report.longreprtext, LONGEST_MESSAGE)
-    missing = call.excinfo.value if call.excinfo and isinstance(call.excinfo.value, ModuleNotFoundError) else None
-    in_tests = bool(call.excinfo and call.excinfo.traceback and call.excinfo.traceback[-1].path == item.path)
-    return {
-        "message": message,
-        "error": call.excinfo.typename if call.excinfo else "",
-        "module": getattr(missing, "name", None) or "",
-        "in_tests": in_tests,
-        "exit_code": failed[-1].exit_code if failed else 0,
-        "stderr": shortened(failed[-1].stderr.strip(), LONGEST_STDERR) if failed else "",
-    }
-
-
-def _collection_error(error: BaseException | None, text: str, collector: pytest.Collector) -> dict[str, Any]:
-    cause = error.__cause__ if error is not None and error.__cause__ is not None else error
-    frame = cause.__traceback__ if cause is not None else None
-    file = ""
-    while frame is not None:
-        file, frame = frame.tb_frame.f_code.co_filename, frame.tb_next
-    if isinstance(cause, SyntaxError):
-        file = cause.filename or file
-    return {
-        "error": type(cause).__name__ if cause is not None else "",
-        "module": getattr(cause, "name", None) or "" if isinstance(cause, ModuleNotFoundError) else "",
-        "in_tests": Path(file) == collector.path,
-        "message": shortened(text, LONGEST_MESSAGE),
-    }
+pytest_addoption = _session.pytest_addoption
+pytest_configure = _session.pytest_configure
+_contract = _session._contract  # noqa: SLF001  # a fixture of the other fixtures
+samples = _session.samples
+run_solution = _session.run_solution

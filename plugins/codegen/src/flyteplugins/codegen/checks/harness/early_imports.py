@@ -9,7 +9,7 @@ import ast
 
 STANDARD = (
     *("argparse", "collections", "csv", "datetime", "decimal", "enum", "functools", "io", "itertools", "json", "math"),
-    *("operator", "os", "pathlib", "re", "statistics", "string", "sys", "tempfile", "typing"),
+    *("locale", "operator", "os", "pathlib", "re", "statistics", "string", "sys", "tempfile", "typing"),
 )
 """What programs import most. Each is one module, or a package that brings all its own modules."""
 

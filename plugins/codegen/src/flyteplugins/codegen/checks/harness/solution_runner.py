@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 LONGEST_ARGUMENT = 100_000  # bytes; Linux refuses single arguments of 128 KiB and more
 LONGEST_PRINTED = 1_000_000  # characters of what a run printed that tests get to see
+LANES = 2  # programs that run at one time in the solution's place
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 LAUNCHER = """
 import json, runpy, sys
@@ -271,17 +272,28 @@ class SolutionServer:
     Args:
         python: Interpreter of the solution's environment.
         modules: What to import.
+
+    Attributes:
+        lane: The lane that this process uses. A copy of this process takes another, to run programs at the same time.
     """
 
     def __init__(self, python: str, modules: list[str]) -> None:
-        self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603  # a list built here
-            [python, str(HERE / "solution_server.py"), *early_imports.STANDARD, *modules],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        orders, answers = [os.pipe() for _ in range(LANES)], [os.pipe() for _ in range(LANES)]
+        theirs = [(order[0], answer[1]) for order, answer in zip(orders, answers, strict=True)]
+        self._lanes = [(order[1], answer[0]) for order, answer in zip(orders, answers, strict=True)]
+        self.lane = 0
+        self._process = subprocess.Popen(  # noqa: S603  # a list built here
+            [python, str(HERE / "solution_server.py"), json.dumps(theirs), *early_imports.STANDARD, *modules],
+            pass_fds=[descriptor for lane in theirs for descriptor in lane],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            bufsize=0,
             start_new_session=True,
         )
+        for descriptor in [descriptor for lane in theirs for descriptor in lane]:
+            os.close(descriptor)
+        self._started_by = os.getpid()
+        self._gone = False
         self._python = python
         self._modules = modules
         self._number = 0
@@ -362,7 +374,7 @@ class SolutionServer:
             return None
         ended = self._answer(number, time.monotonic() + seconds)
         _end_group(started["pid"])
-        if ended is None and self._process is not None:
+        if ended is None and not self._gone:
             self._answer(number, time.monotonic() + 5.0)  # its end, now that it was killed
             raise SolutionTimedOutError(f"The solution did not end within {seconds:g} s.")
         if ended is None:
@@ -370,24 +382,23 @@ class SolutionServer:
         return ended["exit_code"]
 
     def close(self) -> None:
-        """End the server."""
-        process, self._process = self._process, None
-        if process is None:
+        """End the server; in a copy of the process that started it, use it no more."""
+        if self._gone:
             return
-        _end_group(process.pid)
-        with contextlib.suppress(ChildProcessError):
-            process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream:
-                stream.close()
+        self._gone = True
+        if self._started_by == os.getpid():
+            _end_group(self._process.pid)
+            self._process.wait()
+        for descriptor in [descriptor for lane in self._lanes for descriptor in lane]:
+            os.close(descriptor)
 
     def _order(self, order: dict[str, Any]) -> bool:
-        if self._process is None or self._process.stdin is None:
+        if self._gone:
             return False
         left = json.dumps(order).encode() + b"\n"
         try:
             while left:
-                left = left[os.write(self._process.stdin.fileno(), left) :]
+                left = left[os.write(self._lanes[self.lane][0], left) :]
         except BrokenPipeError:
             self.close()
             return False
@@ -395,9 +406,9 @@ class SolutionServer:
 
     def _answer(self, number: str, until: float) -> dict[str, int] | None:
         """The answer to an order; None if none comes in time, or none ever because the server is gone."""
-        if self._process is None or self._process.stdout is None:
+        if self._gone:
             return None
-        descriptor = self._process.stdout.fileno()
+        descriptor = self._lanes[self.lane][1]
         while True:
             line, newline, rest = self._read.partition(b"\n")
             if newline:
@@ -474,11 +485,14 @@ class Copy:
         os.close(order_reader)
         os.close(result_writer)
 
-    def call(self, argument: Any) -> Any:
-        """Let it call the function and end; returns its result, None if it ended before it had one."""
+    def order(self, argument: Any) -> None:
+        """Let it call the function and end."""
         with contextlib.suppress(BrokenPipeError):
             _write_all(self._order, json.dumps(argument).encode())
         self._order = -1
+
+    def result(self) -> Any:
+        """What the function returned, once it has; None if the copy ended before."""
         result = _read_all(self._result)
         self._result = -1
         return json.loads(result) if result else None
@@ -495,11 +509,22 @@ class Copy:
 
 def in_copy(function: Callable[[Any], Any], argument: Any) -> Any:
     """Call a function in a copy of this process; returns its result, None if the copy ended before it had one."""
-    copy = Copy(function)
-    try:
-        return copy.call(argument)
-    finally:
-        copy.close()
+    return in_copies(function, [argument])[0]
+
+
+def in_copies(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+    """Call a function once for each argument, at the same time, each in a copy of this process.
+
+    Returns:
+        The results; None of a copy that ended before it had one.
+    """
+    with contextlib.ExitStack() as copies:
+        started = []
+        for argument in arguments:
+            copy = copies.enter_context(contextlib.closing(Copy(function)))
+            copy.order(argument)  # before the next one is made, which would keep this one's pipe open
+            started.append(copy)
+        return [copy.result() for copy in started]
 
 
 def _read_all(descriptor: int) -> bytes:

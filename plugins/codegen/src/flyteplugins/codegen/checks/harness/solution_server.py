@@ -1,18 +1,23 @@
 """Runs of the solution as copies of a process that has imported its modules already.
 
-Started with the solution's interpreter, the names of the modules as arguments. Each line on standard input is an order,
-as JSON; the answers are the number of the process and, when it has ended, its exit status. Standard library only.
+Started with the solution's interpreter; the arguments are the lanes, as two descriptors each, and the names of the
+modules. Each lane has a process of its own, which takes one order after another. A line of the first pipe is an order,
+as JSON; the answers in the second are the number of the process and, when it has ended, its exit status. Standard
+library only.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import sys
+import threading
 import traceback
 from types import TracebackType
 from typing import Any
@@ -20,29 +25,43 @@ from typing import Any
 PR_SET_DUMPABLE = 4
 
 
-def serve(modules: list[str]) -> dict[str, Any]:
+def serve(lanes: list[list[int]], modules: list[str]) -> dict[str, Any]:
     """Import the modules, then carry out orders until there are no more.
 
     Returns:
         In the copy that is to run the solution, its order; the server itself ends.
     """
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what a module prints while it is imported is no answer
     set_dumpable = ctypes.CDLL(None).prctl
     set_dumpable(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no run can read or change this process, and so the next run
     _import(modules)
-    for line in sys.stdin:
-        order: dict[str, Any] = json.loads(line)
-        _import(order["modules"])
-        child = os.fork()
-        if child == 0:
-            os.close(answers)
-            set_dumpable(PR_SET_DUMPABLE, 1, 0, 0, 0)
-            return order
-        _answer(answers, {"number": order["number"], "pid": child})
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        _answer(answers, {"number": order["number"], "exit_code": status})
+    orders, answers = _own(lanes)
+    with os.fdopen(orders, encoding="utf-8") as lines:
+        for line in lines:
+            order: dict[str, Any] = json.loads(line)
+            _import(order["modules"])
+            child = os.fork()
+            if child == 0:
+                os.close(answers)
+                set_dumpable(PR_SET_DUMPABLE, 1, 0, 0, 0)
+                return order
+            _answer(answers, {"number": order["number"], "pid": child})
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            _answer(answers, {"number": order["number"], "exit_code": status})
     raise SystemExit
+
+
+def _own(lanes: list[list[int]]) -> list[int]:
+    """Become one process for each lane; returns the lane of this one."""
+    own, *others = lanes
+    for lane in others:
+        if os.fork() == 0:
+            own = lane
+            break
+    for lane in lanes:
+        if lane is not own:
+            for descriptor in lane:
+                os.close(descriptor)
+    return own
 
 
 def _import(modules: list[str]) -> None:
@@ -120,10 +139,6 @@ class _Tools:
     """
 
     def __init__(self) -> None:
-        import atexit
-        import io
-        import threading
-
         self._os, self._sys, self._gc = os, sys, gc
         self._atexit, self._io, self._threading = atexit, io, threading
 
@@ -155,4 +170,4 @@ class _Tools:
 
 
 if __name__ == "__main__":
-    run(serve(sys.argv[1:]))
+    run(serve(json.loads(sys.argv[1]), sys.argv[2:]))
