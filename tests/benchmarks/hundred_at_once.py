@@ -1,5 +1,7 @@
 """A hundred generations at once in one process: different ones, then all the same; an answer takes 0.1 s.
 
+One before them loads litellm and the rest, as in a process that goes on generating; it is not counted.
+
 make bench
 """
 
@@ -22,6 +24,7 @@ COUNT = 100
 ANSWER = 0.1
 MEMORY = 400
 SHARE = 0.8
+FIRST = 3  # calls of the one before
 
 
 class Watch:
@@ -66,6 +69,7 @@ async def at_once(url: str, numbers: list[int]) -> dict[str, Any]:
 
     sales = workload.sample(measure.HOME)
     agent = AutoCoderAgent(name="bench", model="openai/bench", api_base=url)
+    await agent.generate.aio(**workload.request(numbers[0] - 1, sales))
     ended, late = asyncio.Event(), [0.0]
     lag = asyncio.create_task(lags(ended, late))
     busy, started = turns().busy_seconds, time.perf_counter()
@@ -121,7 +125,7 @@ def main() -> None:
     with endpoint(ANSWER) as server:
         seen = in_one_process(server.url, False)
     measure.say(f"\n{COUNT} generations at once in one process, an answer takes {ANSWER:g} s: all different")
-    tell(seen, sum(server.calls.values()), 3 * COUNT)
+    tell(seen, sum(server.calls.values()) - FIRST, 3 * COUNT)
     measure.told(
         f"use of the sandbox's concurrency of {seen['at_once']}",
         f"{seen['used']:.0%} (at least {SHARE:.0%})",
@@ -132,7 +136,7 @@ def main() -> None:
     with endpoint(ANSWER) as server:
         seen = in_one_process(server.url, True)
     measure.say(f"\n{COUNT} generations at once in one process: all the same")
-    tell(seen, sum(server.calls.values()), 3)
+    tell(seen, sum(server.calls.values()) - FIRST, 3)
 
 
 if __name__ == "__main__":
