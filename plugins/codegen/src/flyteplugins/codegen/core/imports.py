@@ -12,11 +12,12 @@ def load(*names: str) -> None:
     """Import modules. Blocks: call it in a thread.
 
     Threads that import large packages at the same time, each a part that another one needs, can meet one that is not
-    whole yet: Python lets an import go on where waiting would never end. Here they wait for one another.
+    whole yet: Python lets an import go on where waiting would never end. Here they wait for one another. Flyte puts
+    modules in place that are loaded by the first look at one of their names; these are loaded here as well.
 
     Args:
         names: Names of the modules.
     """
     with _LOCK:
         for name in names:
-            importlib.import_module(name)
+            vars(importlib.import_module(name))

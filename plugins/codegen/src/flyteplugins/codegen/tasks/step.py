@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import logging
 import sqlite3
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,6 +16,7 @@ from flyte._task import TaskTemplate  # nor for a task that is neither function 
 from flyte.models import NativeInterface
 
 from flyteplugins.codegen.core.errors import EnvironmentBuildError, InfrastructureError
+from flyteplugins.codegen.core.imports import load
 from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.core.sync import BoundTwoFaced
 
@@ -91,7 +90,8 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         Returns:
             What the body returned.
         """
-        await asyncio.to_thread(_load_pyarrow)
+        # Flyte imports it too, and fails where another thread is in the middle.
+        await asyncio.to_thread(load, "pyarrow")
         context = internal_ctx()
         if context.is_task_context() and (context.is_in_trace() or flyte.ctx().mode != "local"):
             # Tasks can't be called inside a trace; and a cluster looks a task up in an environment that was deployed,
@@ -119,15 +119,6 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         # Flyte would leave a folder of its own under the temporary directory for ever.
         async with scratch_in() as folder:
             await flyte.with_runcontext(mode="local", raw_data_path=str(folder)).run.aio(self, **self._inputs)
-
-
-_loading = threading.Lock()
-
-
-def _load_pyarrow() -> None:
-    # Flyte imports it lazily, by the first look at one of its names, and fails where another thread is in the middle.
-    with _loading:
-        getattr(importlib.import_module("pyarrow"), "Table", None)
 
 
 def is_of_storage(error: BaseException | None) -> bool:
