@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from flyteplugins.codegen.backends.asked import Asked
+    from flyteplugins.codegen.core.contract import Contract
 
 _BACKENDS: Final = ("litellm",)
 _PLANNED_BACKENDS: Final = ("claude", "codeact", "react", "chained", "single_shot")
@@ -154,13 +155,13 @@ class AutoCoderAgent(Settings):
         async with leftovers_cleared(self.store):
             return await served_or(self, asked, self._generate)
 
-    async def _generate(self, asked: Asked) -> CodeGenEvalResult:
+    async def _generate(self, asked: Asked, contract: Contract) -> CodeGenEvalResult:
         # What serves a recorded generation needs none of these.
         from flyteplugins.codegen.backends.opening import open_desk
         from flyteplugins.codegen.backends.pipeline import generate
         from flyteplugins.codegen.tasks.local_run import in_run
 
-        desk = await open_desk(self, asked)
+        desk = await open_desk(self, asked, contract)
         try:
             async with desk.page:
                 result: CodeGenEvalResult = await in_run(lambda: generate(desk))

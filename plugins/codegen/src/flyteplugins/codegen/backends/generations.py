@@ -50,7 +50,7 @@ _DECIDES_NOTHING: Final = frozenset(
 
 
 async def served_or(
-    settings: Settings, asked: Asked, generate: Callable[[Asked], Awaitable[CodeGenEvalResult]]
+    settings: Settings, asked: Asked, generate: Callable[[Asked, Contract], Awaitable[CodeGenEvalResult]]
 ) -> CodeGenEvalResult:
     """The result on record of the very same generation, else the one that generating brings.
 
@@ -59,7 +59,7 @@ async def served_or(
     Args:
         settings: The agent's settings; `cache` says whether the record is read and written.
         asked: What `generate()` was called with.
-        generate: Generates; its samples are pinned.
+        generate: Generates; it gets what was asked with its files pinned, and the typed inputs and outputs.
 
     Returns:
         The result; recorded where it is successful.
@@ -71,7 +71,7 @@ async def served_or(
     asked = await asked.pinned(contract)
     # A replayed conversation is for showing each step; its builds and runs are on record all the same.
     if settings.cache == "disable" or settings.model.startswith(REPLAY_PREFIX):
-        return await generate(asked)
+        return await generate(asked, contract)
     troubles: list[str] = []
     record = open_record(settings.store, troubles.append)
     key = key_of(await asyncio.to_thread(_decides, settings, asked, contract))
@@ -79,7 +79,7 @@ async def served_or(
         _tell(settings, recorded)
         await FlyteReport(settings.name, asked.prompt).finish(recorded)
         return recorded
-    result = await generate(asked)
+    result = await generate(asked, contract)
     if result.success:
         await record.add(KIND, key, _body(result))
     return _warned(result, troubles)
@@ -137,18 +137,7 @@ def _warned(result: CodeGenEvalResult, troubles: list[str]) -> CodeGenEvalResult
 
 
 def _tell(settings: Settings, result: CodeGenEvalResult) -> None:
-    total = result.usage.total
-    event = GenerationFinished(
-        attempt=result.attempts,
-        success=True,
-        error=None,
-        calls=total.calls,
-        input_tokens=total.input_tokens,
-        output_tokens=total.output_tokens,
-        cost=total.cost,
-        seconds=result.receipt.seconds,
-        served=True,
-    )
+    event = GenerationFinished.of(result, served=True)
     log_event(event)
     if settings.on_event:
         settings.on_event(event)

@@ -17,6 +17,7 @@ from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.messages import Messages
 from flyteplugins.codegen.backends.workshop import Workshop
 from flyteplugins.codegen.core import pinned
+from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.errors import SandboxUnavailableError
 from flyteplugins.codegen.core.events import Event, Note, StepStarted
@@ -50,12 +51,13 @@ _SHORTEST_CREDENTIAL: Final = 8
 """A shorter value stands in many a text by chance."""
 
 
-async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> Desk:
+async def open_desk(settings: Settings, asked: Asked, contract: Contract, *, asks: bool = True) -> Desk:
     """Check a request against the settings and this machine, and make everything ready that works on it.
 
     Args:
         settings: The agent's settings.
         asked: What `generate()` was called with.
+        contract: Its typed inputs and outputs.
         asks: Whether a model will be asked; where none is, no key needs to be there.
 
     Returns:
@@ -75,7 +77,6 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
             warnings.append(message)
             emit(Note(0, message))
 
-    asked.contract(settings.base_packages or ())
     # The first that reads samples, and Flyte, would import it in threads of their own, side by side.
     await asyncio.to_thread(load, "pyarrow")
     runtime, isolation = await choose(settings.sandbox)
@@ -88,7 +89,7 @@ async def open_desk(settings: Settings, asked: Asked, *, asks: bool = True) -> D
         raise error
     emit(Note(0, isolation))
     emit(StepStarted(0, "profile"))
-    request = await _take_in(asked, settings)
+    request = await _take_in(asked, contract)
     record = open_record(settings.store, warn)
     executor = Executor(
         runtime,
@@ -136,7 +137,7 @@ async def preview(settings: Settings, asked: Asked) -> dict[str, list[Message]]:
     Raises:
         UserError: Something in the request or the settings can't work.
     """
-    request = await _take_in(asked, settings)
+    request = await _take_in(asked, asked.contract(settings.base_packages or ()))
     messages = await _messages_for(request, settings)
     plan = CodePlan(description="<what the model's plan says>", approach="<the steps of the model's plan>")
     steps = {"plan": messages.plan()}
@@ -148,8 +149,7 @@ async def preview(settings: Settings, asked: Asked) -> dict[str, list[Message]]:
     return steps
 
 
-async def _take_in(asked: Asked, settings: Settings) -> Request:
-    contract = asked.contract(settings.base_packages or ())
+async def _take_in(asked: Asked, contract: Contract) -> Request:
     asked = await asked.pinned(contract)
     return Request(
         prompt=asked.prompt,

@@ -68,25 +68,9 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         origin=origin_of(desk.settings, desk.request, desk.messages.evaluation),
         pictures=[profile.picture for profile in desk.messages.profiles.values()],
     )
-    _tell(desk, result)
+    desk.emit(GenerationFinished.of(result))
     # Only now none of its steps goes on.
     return result.model_copy(update={"timeline": desk.timeline.spans})
-
-
-def _tell(desk: Desk, result: CodeGenEvalResult) -> None:
-    total = result.usage.total
-    desk.emit(
-        GenerationFinished(
-            attempt=result.attempts,
-            success=result.success,
-            error=result.error,
-            calls=total.calls,
-            input_tokens=total.input_tokens,
-            output_tokens=total.output_tokens,
-            cost=total.cost,
-            seconds=result.receipt.seconds,
-        )
-    )
 
 
 def _attempt(turn: Turn, diagnosis: ErrorDiagnosis | None) -> Attempt:

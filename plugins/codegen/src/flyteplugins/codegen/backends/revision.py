@@ -57,7 +57,9 @@ async def revise(result: CodeGenEvalResult, wanted: RevisionOptions) -> CodeGenE
         settings = dataclasses.replace(settings, skip_tests=False)
     reasons: dict[str, str] = {}
     async with leftovers_cleared(settings.store):
-        desk = await open_desk(settings, _asked(result, wanted), asks=wanted.prompt is not None)
+        asked = _asked(result, wanted)
+        contract = asked.contract(settings.base_packages or ())
+        desk = await open_desk(settings, asked, contract, asks=wanted.prompt is not None)
         try:
             async with desk.page:
                 after = await in_run(lambda: _revised(desk, result, wanted, reasons))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from flyteplugins.codegen.core.result import CodeGenEvalResult
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,30 @@ class GenerationFinished(Event):
     cost: float | None
     seconds: float
     served: bool = False
+
+    @classmethod
+    def of(cls, result: CodeGenEvalResult, *, served: bool = False) -> GenerationFinished:
+        """The end of the generation that gave a result.
+
+        Args:
+            result: The result.
+            served: Whether the record had all of it.
+
+        Returns:
+            The event.
+        """
+        total = result.usage.total
+        return cls(
+            attempt=result.attempts,
+            success=result.success,
+            error=result.error,
+            calls=total.calls,
+            input_tokens=total.input_tokens,
+            output_tokens=total.output_tokens,
+            cost=total.cost,
+            seconds=result.receipt.seconds,
+            served=served,
+        )
 
 
 @dataclass(frozen=True)
