@@ -9,7 +9,7 @@ import pytest
 from flyteplugins.codegen.checks.mutants import mutants, stubs
 from flyteplugins.codegen.checks.text import shortened, signature
 from flyteplugins.codegen.core.contract import Contract
-from flyteplugins.codegen.core.values import SCALAR_TYPES, parse_scalar
+from flyteplugins.codegen.core.values import PLAIN_TYPES, parse_value
 
 
 def body(*lines: str) -> str:
@@ -74,13 +74,13 @@ def test_mutants_parse_differ_are_few_and_are_the_same_each_time() -> None:
 
 
 def test_stubs_write_nothing_or_a_valid_constant_for_each_output() -> None:
-    contract = Contract(inputs={"x": "int"}, outputs={f"out_{kind}": kind for kind in [*SCALAR_TYPES, "File"]})
+    contract = Contract(inputs={"x": "int"}, outputs={f"out_{kind}": kind for kind in [*PLAIN_TYPES, "File"]})
     nothing, constants = stubs(contract)
     assert nothing == {}
     assert set(constants) == set(contract.outputs)
     for name, text in constants.items():
         kind = contract.outputs[name]
-        assert text == "" if kind == "File" else isinstance(parse_scalar(text, kind), SCALAR_TYPES[kind])
+        assert text == "" if kind == "File" else isinstance(parse_value(text, kind), PLAIN_TYPES[kind])
 
 
 def test_a_contract_without_outputs_has_one_stub() -> None:

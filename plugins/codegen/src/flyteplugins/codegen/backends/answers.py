@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, create_model, field_validator, model_vali
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.solution import CodePlan
-from flyteplugins.codegen.core.values import parse_scalar
+from flyteplugins.codegen.core.values import parse_value
 from flyteplugins.codegen.core.verdict import ErrorDiagnosis
 from flyteplugins.codegen.models.step import PythonCode, Step
 
@@ -125,7 +125,7 @@ def code_step(name: str, contract: Contract, given: Collection[str]) -> Step[Cod
         for key, kind in wanted.items():
             if key in values and kind != "File":
                 try:
-                    parse_scalar(values[key], kind)
+                    parse_value(values[key], kind)
                 except ValueError as error:
                     problems.append(f"example for {key}: {error}")
         if problems:

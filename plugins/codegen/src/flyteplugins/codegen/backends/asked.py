@@ -11,7 +11,7 @@ from flyte.io import File
 from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.errors import InvalidRequestError
-from flyteplugins.codegen.core.values import is_scalar_of
+from flyteplugins.codegen.core.values import is_value_of
 from flyteplugins.codegen.data.samples import pin_samples, take_in_file
 from flyteplugins.codegen.packages.distributions import detect_packages
 
@@ -63,7 +63,7 @@ class Asked:
             kind = contract.inputs.get(name)
             if kind is None or name in contract.samples:
                 raise InvalidRequestError(f"input_examples names {name!r}, which is no input without a sample.")
-            if kind != "File" and not is_scalar_of(value, kind):
+            if kind != "File" and not is_value_of(value, kind):
                 raise InvalidRequestError(f"input_examples: {name!r} must be {kind}, and is {type(value).__name__}.")
             given[name] = await take_in_file(value, store, name) if kind == "File" else value
         return replace(self, samples=await pin_samples(self.samples, store), input_examples=given)

@@ -31,7 +31,7 @@ from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.core.together import both
-from flyteplugins.codegen.core.values import format_scalar
+from flyteplugins.codegen.core.values import format_value
 from flyteplugins.codegen.core.verdict import Check, ErrorDiagnosis, Failure, Verdict
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.data.context import LEFT_OUT
@@ -169,7 +169,7 @@ class Desk:
             examples={
                 name: text
                 for name, text in draft.solution.examples.items()
-                if name in self.request.contract.scalar_inputs
+                if name in self.request.contract.plain_inputs
             },
             environment=environment,
             former=draft.former,
@@ -311,7 +311,7 @@ class Desk:
 
     def given(self) -> dict[str, str]:
         """Examples that the user gave, as text; they win over the model's."""
-        return {name: format_scalar(value) for name, value in self.request.input_examples.items()}
+        return {name: format_value(value) for name, value in self.request.input_examples.items()}
 
     async def _example_files(self, solution: CodeSolution) -> dict[str, File]:
         """A file for each File input without a sample: the user's, else one with the text that the model gave."""

@@ -25,7 +25,7 @@ from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.events import GenerationFinished
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.settings import Settings
-from flyteplugins.codegen.core.values import format_scalar
+from flyteplugins.codegen.core.values import format_value
 from flyteplugins.codegen.models.provider import REPLAY_PREFIX, provider_for
 from flyteplugins.codegen.packages.spec import python_version
 from flyteplugins.codegen.record import Record, key_of, open_record
@@ -166,7 +166,7 @@ def _decides(settings: Settings, asked: Asked, contract: Contract) -> dict[str, 
         "samples": [[name, file.name, file.hash] for name, file in (asked.samples or {}).items()],
         "inputs": list(contract.inputs.items()),
         "outputs": None if asked.outputs is None else list(contract.outputs.items()),
-        "examples": [[name, format_scalar(value)] for name, value in asked.example_values.items()],
+        "examples": [[name, format_value(value)] for name, value in asked.example_values.items()],
         "example_files": [[name, file.name, file.hash] for name, file in asked.example_files.items()],
     }
 

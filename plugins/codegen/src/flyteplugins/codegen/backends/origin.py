@@ -17,7 +17,7 @@ from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult, Origin, RunDefaults
 from flyteplugins.codegen.core.settings import Settings
-from flyteplugins.codegen.core.values import format_scalar
+from flyteplugins.codegen.core.values import format_value
 from flyteplugins.codegen.models.identity import SECRET_PARAMETER
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def origin_of(settings: Settings, request: Request, evaluation: Evaluation) -> O
         prompt=request.prompt,
         context=request.schema,
         constraints=list(request.constraints),
-        input_examples={name: format_scalar(value) for name, value in request.input_examples.items()},
+        input_examples={name: format_value(value) for name, value in request.input_examples.items()},
         example_files=dict(request.example_files),
         data_checks=[check.model_dump(mode="json") for check in checks],
         agent=agent_of(settings),

@@ -22,7 +22,7 @@ from flyteplugins.codegen.core.history import Revision
 from flyteplugins.codegen.core.result import CodeGenEvalResult, Origin, RevisionOptions
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.core.together import both
-from flyteplugins.codegen.core.values import parse_scalar
+from flyteplugins.codegen.core.values import parse_value
 from flyteplugins.codegen.data.constraints import ParsedConstraints
 from flyteplugins.codegen.models.step import Step
 from flyteplugins.codegen.packages.distributions import detect_packages
@@ -182,9 +182,9 @@ def _asked(result: CodeGenEvalResult, wanted: RevisionOptions) -> Asked:
         outputs=dict(result.declared_outputs),
         input_examples={
             **{
-                name: parse_scalar(text, contract.inputs[name])
+                name: parse_value(text, contract.inputs[name])
                 for name, text in origin.input_examples.items()
-                if name in contract.scalar_inputs
+                if name in contract.plain_inputs
             },
             **origin.example_files,
         },

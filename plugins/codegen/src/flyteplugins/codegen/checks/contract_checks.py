@@ -24,7 +24,7 @@ from flyteplugins.codegen.checks.text import last_lines, shortened, signature
 from flyteplugins.codegen.core.contract import OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
 from flyteplugins.codegen.core.python_source import parse_python
-from flyteplugins.codegen.core.values import Scalar, parse_scalar
+from flyteplugins.codegen.core.values import Plain, parse_value
 from flyteplugins.codegen.core.verdict import Check, Failure
 from flyteplugins.codegen.data.compare import compare_outputs
 from flyteplugins.codegen.data.cut import header_only, without_column
@@ -136,7 +136,7 @@ async def run_on_samples(
 
 async def parse_outputs(
     subject: Subject, execution: Execution, folder: str = ""
-) -> tuple[dict[str, Scalar | Path], dict[str, str]]:
+) -> tuple[dict[str, Plain | Path], dict[str, str]]:
     """Read the outputs of a run as what they are declared to be.
 
     Args:
@@ -147,7 +147,7 @@ async def parse_outputs(
     Returns:
         The values, paths for files; and what is wrong, by the name of the output.
     """
-    found: dict[str, Scalar | Path] = {}
+    found: dict[str, Plain | Path] = {}
     wrong: dict[str, str] = {}
     for name, kind in subject.contract.outputs.items():
         file = execution.outputs.get(f"{folder}{name}")
@@ -163,7 +163,7 @@ async def parse_outputs(
                 wrong[name] = "the file is empty"
             continue
         try:
-            found[name] = parse_scalar(await asyncio.to_thread(path.read_text, encoding="utf-8"), kind)
+            found[name] = parse_value(await asyncio.to_thread(path.read_text, encoding="utf-8"), kind)
         except ValueError as error:
             wrong[name] = str(error)
     return found, wrong
@@ -270,7 +270,7 @@ async def _same_again(subject: Subject, first: Execution, second: Execution | Jo
     return [Check(name=title, passed=True, detail=note, advisory=True)]
 
 
-async def _compare(one: Scalar | Path, two: Scalar | Path) -> str:
+async def _compare(one: Plain | Path, two: Plain | Path) -> str:
     if isinstance(one, Path) and isinstance(two, Path):
         return await asyncio.to_thread(compare_outputs, one, two)
     both_nan = isinstance(one, float) and isinstance(two, float) and math.isnan(one) and math.isnan(two)

@@ -11,7 +11,7 @@ from flyte.io import File
 from flyteplugins.codegen.cli.demo.request import NamedRequest
 from flyteplugins.codegen.core.contract import VALUE_TYPES, Contract
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
-from flyteplugins.codegen.core.values import parse_scalar
+from flyteplugins.codegen.core.values import parse_value
 
 
 def assignments(texts: Iterable[str], what: str, error: type[Exception] = InvalidRequestError) -> dict[str, str]:
@@ -165,6 +165,6 @@ def _value(text: str, kind: str, where: str, error: type[Exception]) -> Any:
             raise error(f"{where}: there is no file {text!r}.")
         return file(text)
     try:
-        return parse_scalar(text, kind)
+        return parse_value(text, kind)
     except ValueError as problem:
         raise error(f"{where}: {problem}.") from None

@@ -10,7 +10,7 @@ from flyteplugins.codegen import AutoCoderAgent, Budget, CodeGenEvalResult
 from flyteplugins.codegen.cli import arguments, output
 from flyteplugins.codegen.cli.console import FAILED, Screen
 from flyteplugins.codegen.core.errors import CodegenError, InvalidRequestError
-from flyteplugins.codegen.core.values import parse_scalar
+from flyteplugins.codegen.core.values import parse_value
 from flyteplugins.codegen.report.live import View
 from flyteplugins.codegen.results import saved
 
@@ -89,8 +89,8 @@ def run_and_keep(result: CodeGenEvalResult, folder: Path) -> dict[str, Any]:
     """
     contract = result.contract
     examples: dict[str, Any] = {
-        name: parse_scalar(result.input_examples[name], kind)
-        for name, kind in contract.scalar_inputs.items()
+        name: parse_value(result.input_examples[name], kind)
+        for name, kind in contract.plain_inputs.items()
         if name in result.input_examples
     }
     if any(name not in contract.samples and name not in examples for name in contract.inputs):

@@ -15,7 +15,7 @@ from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.history import Revision
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.scratch import scratch
-from flyteplugins.codegen.core.values import format_scalar
+from flyteplugins.codegen.core.values import format_value
 from flyteplugins.codegen.results.saved import save_outputs
 
 _SIGNATURES: Final = {
@@ -58,7 +58,7 @@ def write(outputs: Mapping[str, Any], folder: Path) -> None:
         if isinstance(value, File):
             shutil.copyfile(_local(value), folder / name)
         else:
-            (folder / name).write_text(format_scalar(value), encoding="utf-8")
+            (folder / name).write_text(format_value(value), encoding="utf-8")
 
 
 def keep(outputs: Mapping[str, Any], folder: Path) -> None:
@@ -120,7 +120,7 @@ def as_lines(outputs: Mapping[str, Any]) -> list[str]:
     """Outputs for people, one line each; a text of several lines stands below its name."""
     lines = []
     for name, value in outputs.items():
-        text = _location(value) if isinstance(value, (File, Path)) else format_scalar(value)
+        text = _location(value) if isinstance(value, (File, Path)) else format_value(value)
         lines.append(f"{name} =\n{text}" if "\n" in text else f"{name} = {text}")
     return lines
 
@@ -158,7 +158,7 @@ def _as_json(value: Any) -> Any:
         return _location(value)
     # JSON has no word for these.
     unwritable = isinstance(value, float) and not math.isfinite(value)
-    return value if isinstance(value, (bool, int, float, str)) and not unwritable else format_scalar(value)
+    return value if isinstance(value, (bool, int, float, str)) and not unwritable else format_value(value)
 
 
 def _location(value: File[Any] | Path) -> str:

@@ -12,9 +12,9 @@ from pydantic import ConfigDict
 
 from flyteplugins.codegen.core.data import Data
 from flyteplugins.codegen.core.errors import InvalidRequestError
-from flyteplugins.codegen.core.values import SCALAR_TYPES, Scalar, format_scalar
+from flyteplugins.codegen.core.values import PLAIN_TYPES, Plain, format_value
 
-VALUE_TYPES: Final[dict[str, type]] = {**SCALAR_TYPES, "File": File}
+VALUE_TYPES: Final[dict[str, type]] = {**PLAIN_TYPES, "File": File}
 """The types that inputs and outputs may have, by the name that stands for them in plain data."""
 
 RESERVED_NAMES: Final = frozenset({"outputs", "self", "task"})
@@ -102,7 +102,7 @@ class Contract(Data):
         return cls(inputs=typed, outputs=given, samples=sample_names)
 
     @property
-    def scalar_inputs(self) -> dict[str, str]:
+    def plain_inputs(self) -> dict[str, str]:
         """The inputs that have no sample and are no files, by name."""
         return {name: kind for name, kind in self.inputs.items() if kind != "File"}
 
@@ -111,7 +111,7 @@ class Contract(Data):
         """The inputs of type `File` that have no sample."""
         return tuple(name for name, kind in self.inputs.items() if kind == "File" and name not in self.samples)
 
-    def arguments(self, values: Mapping[str, Scalar | Path], outputs: Path | str | None = None) -> list[str]:
+    def arguments(self, values: Mapping[str, Plain | Path], outputs: Path | str | None = None) -> list[str]:
         """The command-line arguments that hand `values` to the script.
 
         Args:
@@ -122,7 +122,7 @@ class Contract(Data):
             One argument an input, as `--name=value`, so that a value that begins with a dash stays a value.
         """
         given = [
-            f"--{name}={value if isinstance(value, Path) else format_scalar(value)}" for name, value in values.items()
+            f"--{name}={value if isinstance(value, Path) else format_value(value)}" for name, value in values.items()
         ]
         return given if outputs is None else [*given, f"--outputs={outputs}"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from flyte.io import File
 
 from flyteplugins.codegen.core.contract import Contract
-from flyteplugins.codegen.core.values import Scalar
+from flyteplugins.codegen.core.values import Plain
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ class Request:
     schema: str | None = None
     constraints: tuple[str, ...] = ()
     samples: Mapping[str, File] = field(default_factory=dict)
-    input_examples: Mapping[str, Scalar] = field(default_factory=dict)
+    input_examples: Mapping[str, Plain] = field(default_factory=dict)
     example_files: Mapping[str, File] = field(default_factory=dict)
     follow_ups: tuple[str, ...] = ()

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-Scalar = str | int | float | bool | datetime.datetime | datetime.timedelta
+Plain = str | int | float | bool | datetime.datetime | datetime.timedelta
 
-SCALAR_TYPES: Final[dict[str, type]] = {
+PLAIN_TYPES: Final[dict[str, type]] = {
     "str": str,
     "int": int,
     "float": float,
@@ -29,11 +29,11 @@ _TIMEDELTA = re.compile(
 )
 
 
-def format_scalar(value: Scalar) -> str:
+def format_value(value: Plain) -> str:
     """The text that stands for `value` on a command line and in an output file.
 
     Args:
-        value: A scalar of one of `SCALAR_TYPES`.
+        value: A scalar of one of `PLAIN_TYPES`.
 
     Returns:
         `true` or `false` for a bool, ISO 8601 for a datetime, `str()` for the rest.
@@ -45,7 +45,7 @@ def format_scalar(value: Scalar) -> str:
     return str(value)
 
 
-def parse_scalar(text: str, type_name: str) -> Scalar:
+def parse_value(text: str, type_name: str) -> Plain:
     """Read the text of an output file, or of an argument, as a value of the declared type.
 
     Nothing is guessed: what is no such value is an error. Strings come back unchanged; for the other types white
@@ -53,7 +53,7 @@ def parse_scalar(text: str, type_name: str) -> Scalar:
 
     Args:
         text: What was written.
-        type_name: A key of `SCALAR_TYPES`.
+        type_name: A key of `PLAIN_TYPES`.
 
     Returns:
         The value.
@@ -71,13 +71,13 @@ def parse_scalar(text: str, type_name: str) -> Scalar:
         raise ValueError(f"{shown!r} is not {_EXPECTED[type_name]}") from error
 
 
-def is_scalar_of(value: object, type_name: str) -> bool:
+def is_value_of(value: object, type_name: str) -> bool:
     """Whether `value` may be passed where the contract says `type_name`; an int may stand for a float."""
     if type_name == "float":
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if type_name == "int":
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, SCALAR_TYPES[type_name])
+    return isinstance(value, PLAIN_TYPES[type_name])
 
 
 def _parse_bool(text: str) -> bool:
@@ -113,7 +113,7 @@ def _parse_timedelta(text: str) -> datetime.timedelta:
     )
 
 
-_PARSERS: Final[dict[str, Callable[[str], Scalar]]] = {
+_PARSERS: Final[dict[str, Callable[[str], Plain]]] = {
     "int": _parse_int,
     "float": float,
     "bool": _parse_bool,

@@ -14,7 +14,7 @@ from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, Contract
 from flyteplugins.codegen.core.errors import InvalidInputError, OutputInvalidError, SolutionFailedError
 from flyteplugins.codegen.core.pinned import is_pinned
-from flyteplugins.codegen.core.values import Scalar, format_scalar, is_scalar_of, parse_scalar
+from flyteplugins.codegen.core.values import Plain, format_value, is_value_of, parse_value
 from flyteplugins.codegen.data.samples import take_in_file
 from flyteplugins.codegen.sandbox.contract import Argument, At, Python
 from flyteplugins.codegen.tasks.records import Execution
@@ -27,7 +27,7 @@ _SHOWN_LINES: Final = 20
 _LARGEST_SCALAR: Final = 64 << 20
 """In bytes; more than that belongs into a file."""
 
-Value = Scalar | File
+Value = Plain | File
 
 
 async def bind(
@@ -89,7 +89,7 @@ def program(
             files[path] = value
             argv.append(At(path, prefix=f"--{name}="))
         else:
-            argv.append(f"--{name}={format_scalar(value)}")
+            argv.append(f"--{name}={format_value(value)}")
     if contract.outputs:
         argv.append(At(OUTPUT_ROOT, prefix="--outputs="))
     return tuple(argv), files
@@ -133,7 +133,7 @@ def _output(name: str, kind: str, execution: Execution) -> Value:
         )
     try:
         # `read_text` would make every end of a line the same.
-        value = parse_scalar(Path(file.path).read_bytes().decode(), kind)
+        value = parse_value(Path(file.path).read_bytes().decode(), kind)
         if kind == "int" and not _fits(value):
             raise ValueError("the number is beyond 64 bits, which Flyte does not carry")
     except ValueError as error:
@@ -156,7 +156,7 @@ async def _converted(name: str, kind: str, value: Any) -> Value:
             raise InvalidInputError(f"Input {name!r} must be a File, a path or a DataFrame, and is {_type(value)}.")
         return await _pinned(name, value)
     plain = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
-    if not is_scalar_of(plain, kind):
+    if not is_value_of(plain, kind):
         raise InvalidInputError(f"Input {name!r} must be {kind}, and is {_type(value)}.")
     if kind == "int" and not _fits(plain):
         raise InvalidInputError(f"Input {name!r} is beyond 64 bits, which Flyte does not carry.")
@@ -172,7 +172,7 @@ async def _converted(name: str, kind: str, value: Any) -> Value:
             f"Input {name!r} has a character that no program can be given as an argument: a NUL, or half of a "
             "surrogate pair."
         )
-    checked: Scalar = plain
+    checked: Plain = plain
     return checked
 
 

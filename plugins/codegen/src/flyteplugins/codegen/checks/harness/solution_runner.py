@@ -101,7 +101,7 @@ class Outputs(Mapping[str, Any]):
         if kind == "File":
             return path
         try:
-            return values.parse_scalar(path.read_text(encoding="utf-8"), kind)
+            return values.parse_value(path.read_text(encoding="utf-8"), kind)
         except ValueError as error:
             raise MissingOutputError(f"Output {name!r}: {error}. {self._how_it_ended}") from None
 
@@ -547,9 +547,9 @@ def _text(name: str, kind: str, value: Any) -> str:
     if not isinstance(value, (bool, int, float, values.datetime.datetime, values.datetime.timedelta)):
         # numpy's scalars, which tests take from their tables, have a plain value inside
         value = value.item() if hasattr(value, "item") else value
-    if not isinstance(value, tuple(values.SCALAR_TYPES.values())):
+    if not isinstance(value, tuple(values.PLAIN_TYPES.values())):
         raise TypeError(f"{name} is of type {kind}: {type(value).__name__} can't be passed for it.")
-    text: str = values.format_scalar(value)
+    text: str = values.format_value(value)
     return text
 
 
