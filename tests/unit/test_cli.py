@@ -47,7 +47,10 @@ def test_every_command_says_what_it_does(command: str) -> None:
         (["generate", "x", "--sample", "sales.csv"], "Write it as name=value"),
         (["generate", "x", "--sample", "a=1.csv", "--sample", "a=2.csv"], "a is given twice"),
         (["generate", "x", "--output", "total"], "Write it as name:type"),
-        (["generate", "x", "--output", "total:decimal"], "Supported: str, int, float, bool, datetime, timedelta, File"),
+        (
+            ["generate", "x", "--output", "total:decimal"],
+            "Supported: str, int, float, bool, datetime, timedelta, date, dict, list, File, Dir",
+        ),
         (["generate", "x", "--example", "threshold=1"], "there is no --input of that name"),
         (["generate", "x", "--input", "t:float", "--example", "t=much"], "'much' is not a number"),
         (["generate", "x", "--backend", "magic"], "backend='magic' is unknown"),

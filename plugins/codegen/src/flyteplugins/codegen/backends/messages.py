@@ -25,6 +25,18 @@ _TEMPORARY_NAME: Final = re.compile(r"(?<=/)tmp[a-z0-9_]{8}\b")
 """As `tempfile` makes them."""
 
 
+_EXAMPLES: Final = {
+    "File": "the content of a small text file",
+    "list[File]": "the content of a small text file, the only one of the list",
+    "Dir": "the content of a small text file, the only one in the folder",
+    "DataFrame": "a small table as CSV, with a header",
+    "pandas.DataFrame": "a small table as CSV, with a header",
+    "dict": "dict, as a JSON object",
+    "list": "list, as a JSON array",
+}
+"""What a model is asked for as the example of an input; the type itself where nothing is said here."""
+
+
 @dataclass
 class Messages:
     """The messages of each step of one request.
@@ -93,7 +105,14 @@ class Messages:
 
     def tests(self, plan: CodePlan, must_cover: Collection[int], problem: str | None) -> list[Message]:
         """Ask for the tests; `problem` says why an earlier module is asked for again."""
-        text = render("tests", plan=plan, must_cover=list(must_cover), data=self._checked(), problem=problem)
+        text = render(
+            "tests",
+            plan=plan,
+            must_cover=list(must_cover),
+            data=self._checked(),
+            problem=problem,
+            kinds=self.request.contract.kinds,
+        )
         return self._messages(text)
 
     def diagnosis(self, draft: Draft, failure: str, earlier: Sequence[str]) -> list[Message]:
@@ -149,7 +168,14 @@ class Messages:
 
     def revise_tests(self, draft: Draft, follow_up: str) -> list[Message]:
         """Ask which tests hold after a follow-up request, and for new ones; the code is not shown."""
-        text = render("revise_tests", plan=draft.plan, tests=draft.tests, follow_up=follow_up, data=self._checked())
+        text = render(
+            "revise_tests",
+            plan=draft.plan,
+            tests=draft.tests,
+            follow_up=follow_up,
+            data=self._checked(),
+            kinds=self.request.contract.kinds,
+        )
         return self._messages(text)
 
     def deciding(self, plan: CodePlan) -> str:
@@ -168,11 +194,14 @@ class Messages:
     def _messages(self, step: str) -> list[Message]:
         role = self.settings.system_prompt or render("conventions")
         return [
-            {"role": "system", "content": f"{role}\n\n{render('contract')}"},
+            {"role": "system", "content": f"{role}\n\n{self._contract()}"},
             # Apart, so that a provider can be told where the part ends that all steps share; sent as one message.
             {"role": "user", "content": self._shared()},
             {"role": "user", "content": step},
         ]
+
+    def _contract(self) -> str:
+        return render("contract", kinds=self.request.contract.kinds)
 
     def _shared(self) -> str:
         return render(
@@ -188,7 +217,7 @@ class Messages:
     def _examples(self) -> list[str]:
         contract, given = self.request.contract, self.request.input_examples
         return [
-            f"{name} ({'the content of a small text file' if kind == 'File' else kind})"
+            f"{name} ({_EXAMPLES.get(kind, kind)})"
             for name, kind in contract.inputs.items()
             if name not in contract.samples and name not in given
         ]
@@ -205,4 +234,4 @@ class Messages:
         if self.redactor is None:
             return text
         written = [draft.plan.description, draft.plan.approach, draft.solution.code, draft.tests or ""]
-        return self.redactor(text, [self._shared(), render("contract"), *written])
+        return self.redactor(text, [self._shared(), self._contract(), *written])

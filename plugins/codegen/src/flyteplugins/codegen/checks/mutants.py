@@ -21,7 +21,13 @@ _CONSTANTS: Final = {
     "bool": "false",
     "datetime": "1970-01-01T00:00:00",
     "timedelta": "0:00:00",
+    "date": "1970-01-01",
+    "dict": "{}",
+    "list": "[]",
     "File": "",
+    "Dir": "",
+    "DataFrame": "",
+    "pandas.DataFrame": "",
 }
 
 
@@ -33,7 +39,7 @@ def stubs(contract: Contract) -> list[dict[str, str]]:
 
     Returns:
         Texts by output name for each program: one that writes nothing and, where outputs are declared, one that writes
-        a constant for each.
+        a constant for each; the fixture makes a folder with an empty file of a Dir, and an empty table of a DataFrame.
     """
     constant = {name: _CONSTANTS[kind] for name, kind in contract.outputs.items()}
     return [{}, constant] if constant else [{}]

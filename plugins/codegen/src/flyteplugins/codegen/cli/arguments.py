@@ -9,7 +9,7 @@ from typing import Any
 from flyte.io import File
 
 from flyteplugins.codegen.cli.demo.request import NamedRequest
-from flyteplugins.codegen.core.contract import VALUE_TYPES, Contract
+from flyteplugins.codegen.core.contract import VALUE_TYPES, Contract, type_name
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
 from flyteplugins.codegen.core.values import parse_value
 
@@ -104,8 +104,7 @@ def examples(texts: Iterable[str], inputs: dict[str, type]) -> dict[str, Any]:
     for name, text in assignments(texts, "--example").items():
         if name not in inputs:
             raise InvalidRequestError(f"--example {name}: there is no --input of that name.")
-        kind = inputs[name]
-        read[name] = _value(text, "File" if kind is File else kind.__name__, f"--example {name}", InvalidRequestError)
+        read[name] = _value(text, type_name(inputs[name]), f"--example {name}", InvalidRequestError)
     return read
 
 

@@ -24,6 +24,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 LONGEST_ARGUMENT = 100_000  # bytes; Linux refuses single arguments of 128 KiB and more
 LONGEST_PRINTED = 1_000_000  # characters of what a run printed that tests get to see
+TABLES = ("DataFrame", "pandas.DataFrame")
 LANES = 2  # programs that run at one time in the solution's place
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 LAUNCHER = """
@@ -67,23 +68,28 @@ class Contract:
     Attributes:
         inputs: Type name by input.
         outputs: Type name by output.
-        samples: Sample files by input name.
+        samples: Sample files by input name; a list of them where the input is one.
     """
 
     inputs: dict[str, str]
     outputs: dict[str, str]
-    samples: dict[str, Path]
+    samples: dict[str, Path | list[Path]]
 
     @classmethod
     def read(cls, path: Path) -> Contract:
         """Read `contract.json`; paths of samples in it are relative to its folder."""
         document = json.loads(path.read_text(encoding="utf-8"))
-        samples = {name: (path.parent / sample).resolve() for name, sample in document["samples"].items()}
+        samples: dict[str, Path | list[Path]] = {}
+        for name, sample in document["samples"].items():
+            if isinstance(sample, list):
+                samples[name] = [(path.parent / one).resolve() for one in sample]
+            else:
+                samples[name] = (path.parent / sample).resolve()
         return cls(document["inputs"], document["outputs"], samples)
 
 
 class Outputs(Mapping[str, Any]):
-    """What a run wrote: scalars parsed to their declared type, a File as a path."""
+    """What a run wrote: plain values parsed to their declared type, a File and a Dir as a path, a table by pandas."""
 
     def __init__(self, contract: Contract, folder: Path, how_it_ended: str) -> None:
         self._contract = contract
@@ -96,17 +102,28 @@ class Outputs(Mapping[str, Any]):
             declared = ", ".join(self._contract.outputs) or "none"
             raise MissingOutputError(f"The contract has no output {name!r}; declared: {declared}.")
         path = self._folder / name
-        if path.is_symlink() or not path.is_file():
+        if not self._is_written(name):
             raise MissingOutputError(f"The solution did not write the output {name!r}. {self._how_it_ended}")
-        if kind == "File":
+        if kind in ("File", "Dir"):
             return path
         try:
-            return values.parse_value(path.read_text(encoding="utf-8"), kind)
+            if kind in TABLES:
+                return _read_table(path)
+            # `read_text` would make every end of a line the same.
+            return values.parse_value(path.read_bytes().decode(), kind)
         except ValueError as error:
             raise MissingOutputError(f"Output {name!r}: {error}. {self._how_it_ended}") from None
 
+    def _is_written(self, name: str) -> bool:
+        path = self._folder / name
+        if path.is_symlink():
+            return False
+        if self._contract.outputs[name] == "Dir":
+            return any(one.is_file() and not one.is_symlink() for one in path.rglob("*"))
+        return path.is_file()
+
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._contract.outputs if (self._folder / name).is_file())
+        return filter(self._is_written, self._contract.outputs)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -170,8 +187,9 @@ class SolutionRunner:
         """Run the solution once.
 
         Args:
-            **inputs: A value for each input: a path for a File, a value of the declared type for the rest, or a str,
-                which is passed as it is. Inputs with sample data may be left out and then get the sample.
+            **inputs: A value for each input: a path for a File and a Dir, a list of paths for a list[File], a path or a
+                DataFrame of pandas for a DataFrame, a value of the declared type for the rest, or a str, which is
+                passed as it is. Inputs with sample data may be left out and then get the sample.
 
         Returns:
             What came of it, whatever the exit status.
@@ -180,13 +198,14 @@ class SolutionRunner:
             TypeError: An input is unknown, missing or of a wrong type.
             SolutionTimedOutError: It did not end within its time limit.
         """
-        texts = self._texts(inputs)
+        given = self._given(inputs)
+        folder = self._folder / f"run-{self._count + 1}"
+        texts = {name: _texts(name, kind, given[name], folder) for name, kind in self._contract.inputs.items()}
         self._count += 1
-        folder = self._folder / f"run-{self._count}"
         outputs, temporary = folder / "outputs", folder / "tmp"
         outputs.mkdir(parents=True)
         temporary.mkdir()
-        arguments = [f"--{name}={text}" for name, text in texts.items()]
+        arguments = [f"--{name}={text}" for name, several in texts.items() for text in several]
         if self._contract.outputs:
             arguments.append(f"--outputs={outputs}")
         if self._stub is None:
@@ -194,13 +213,13 @@ class SolutionRunner:
         else:
             exit_code, stdout, stderr = 0, "", ""
             for name, text in self._stub.items():
-                (outputs / name).write_text(text, encoding="utf-8")
+                _write_stub(outputs / name, self._contract.outputs[name], text)
         how = f"It ended with exit status {exit_code}" + (f" and said:\n{stderr[-600:]}" if stderr.strip() else ".")
         run = Run(exit_code, Outputs(self._contract, outputs, how), stdout, stderr)
         self.runs.append(run)
         return run
 
-    def _texts(self, inputs: Mapping[str, Any]) -> dict[str, str]:
+    def _given(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         declared = self._contract.inputs
         unknown = sorted(set(inputs) - set(declared))
         if unknown:
@@ -209,7 +228,7 @@ class SolutionRunner:
         missing = [name for name in declared if name not in given]
         if missing:
             raise TypeError(f"run_solution() needs a value for {', '.join(missing)}: there is no sample data for it.")
-        return {name: _text(name, kind, given[name]) for name, kind in declared.items()}
+        return given
 
     def _execute(self, arguments: list[str], folder: Path, temporary: Path) -> tuple[int, str, str]:
         # What pytest puts into its environment is not the solution's business.
@@ -537,20 +556,62 @@ def _write_all(descriptor: int, content: bytes) -> None:
         stream.write(content)
 
 
+def _texts(name: str, kind: str, value: Any, folder: Path) -> list[str]:
+    """What stands for a value on the command line, once for each file of a list; `folder` is for files made of it."""
+    if kind == "list[File]" and not isinstance(value, (str, os.PathLike)):
+        paths = [_text(name, "File", one) for one in value]
+        if not paths:
+            raise TypeError(f"{name} is a list[File]: pass at least one path.")
+        return paths
+    if kind in TABLES and hasattr(value, "to_parquet"):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.parquet"
+        value.to_parquet(path, index=False)
+        return [str(path)]
+    return [_text(name, kind, value)]
+
+
 def _text(name: str, kind: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    if kind == "File":
+    if kind in ("File", "Dir", "list[File]", *TABLES):
         if isinstance(value, os.PathLike):
             return str(Path(value))
-        raise TypeError(f"{name} is a File: pass a path, not {type(value).__name__}. Write the data to tmp_path first.")
-    if not isinstance(value, (bool, int, float, values.datetime.datetime, values.datetime.timedelta)):
+        raise TypeError(
+            f"{name} is a {kind}: pass a path, not {type(value).__name__}. Write the data to tmp_path first."
+        )
+    if not isinstance(value, tuple(values.PLAIN_TYPES.values())):
         # numpy's scalars, which tests take from their tables, have a plain value inside
         value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, tuple(values.PLAIN_TYPES.values())):
         raise TypeError(f"{name} is of type {kind}: {type(value).__name__} can't be passed for it.")
-    text: str = values.format_value(value)
+    try:
+        text: str = values.format_value(value)
+    except ValueError as error:
+        raise TypeError(f"{name} is of type {kind}: {error}.") from None
     return text
+
+
+def _read_table(path: Path) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:  # pyarrow's are no ValueError all
+        raise ValueError(f"pandas can't read it as Parquet: {error}") from error
+
+
+def _write_stub(path: Path, kind: str, text: str) -> None:
+    """Write an output of a program that does nothing: `text`, or a folder and a table that hold nothing of it."""
+    if kind == "Dir":
+        path.mkdir()
+        (path / "empty").write_text(text, encoding="utf-8")
+    elif kind in TABLES:
+        import pandas as pd
+
+        pd.DataFrame().to_parquet(path)
+    else:
+        path.write_text(text, encoding="utf-8")
 
 
 def _printed(path: Path) -> str:
