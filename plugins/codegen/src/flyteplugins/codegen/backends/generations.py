@@ -43,7 +43,7 @@ _OF_THE_MODEL: Final = frozenset({"model", "api_base", "litellm_params", "fallba
 """Settings that the identity of the provider stands for."""
 
 _DECIDES_NOTHING: Final = frozenset(
-    {"name", "api_key", "sandbox_retries", "cache", "store", "on_event", "call_timeout"}
+    {"name", "api_key", "sandbox_retries", "cache", "store", "on_event", "call_timeout", "run_image"}
     | {"budget", "max_calls", "max_tokens_total", "max_seconds"}
 )
 """Settings that change nothing in a result that came about. Of the limits it is looked at whether they held."""

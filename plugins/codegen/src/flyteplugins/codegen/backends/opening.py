@@ -80,6 +80,7 @@ async def open_desk(settings: Settings, asked: Asked, contract: Contract, *, ask
     # The first that reads samples, and Flyte, would import it in threads of their own, side by side.
     await asyncio.to_thread(load, "pyarrow")
     runtime, isolation = await choose(settings.sandbox)
+    runtime = settings.jobs_through(runtime)
     python = python_version(settings.image_config.python_version if settings.image_config else None)
     if problem := await runtime.python_problem(python):
         raise SandboxUnavailableError(problem)

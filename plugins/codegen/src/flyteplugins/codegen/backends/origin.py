@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from flyteplugins.codegen.core.request import Request
     from flyteplugins.codegen.data.constraints import Evaluation
 
-_ELSEWHERE: Final = frozenset({"resources", "env_vars", "secrets", "on_event"})
-"""Settings that the defaults of `run()` keep, and the callback, which is no data."""
+_ELSEWHERE: Final = frozenset({"resources", "env_vars", "secrets", "on_event", "run_image"})
+"""Settings that the defaults of `run()` keep, the callback, which is no data, and what flytekit's agent alone has."""
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
 _USER = re.compile(r"//[^/@\s]*@")

@@ -66,3 +66,7 @@ class Settings:
         """What a generation may use: `budget` and the caps, whichever is smaller."""
         caps = Budget(tokens=self.max_tokens_total, seconds=self.max_seconds, calls=self.max_calls)
         return caps.and_also(self.budget) if self.budget else caps
+
+    def jobs_through(self, runtime: Any) -> Any:
+        """What runs the jobs of a generation, given the sandbox that was chosen; here that sandbox itself."""
+        return runtime

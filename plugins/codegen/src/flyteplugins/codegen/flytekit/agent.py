@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from flytekit import ImageSpec
 
 from flyteplugins.codegen.auto_coder_agent import AutoCoderAgent as _AutoCoderAgent
 from flyteplugins.codegen.core.sync import TwoFaced
 from flyteplugins.codegen.flytekit import deck
 from flyteplugins.codegen.flytekit.convert import declared, flyte_resources, flyte_secrets, from_flytekit
+from flyteplugins.codegen.flytekit.pods import in_pods
 from flyteplugins.codegen.flytekit.result import CodeGenEvalResult
 
 
@@ -18,13 +21,23 @@ class AutoCoderAgent(_AutoCoderAgent):
     """Turns a request in plain language, with sample data, into tested Python that runs as a task of flytekit.
 
     The settings are those of `flyteplugins.codegen.AutoCoderAgent`; `resources` and `secrets` may be flytekit's too.
+
+    Args:
+        run_image: What the pods run on in which an `@eager` workflow on a cluster checks and tests the code: a name, or
+            an `ImageSpec`. It needs what the workflow's own image has, which it is if None.
     """
+
+    run_image: str | ImageSpec | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         # A frozen dataclass is set this way while it is made.
         object.__setattr__(self, "resources", flyte_resources(self.resources))
         object.__setattr__(self, "secrets", flyte_secrets(self.secrets))
         super().__post_init__()
+
+    def jobs_through(self, runtime: Any) -> Any:
+        """A task of flytekit for each job where an `@eager` workflow on a cluster can start it, else the sandbox."""
+        return in_pods(runtime, image=self.run_image, secrets=self.secrets or (), retries=self.sandbox_retries)
 
     @TwoFaced
     async def generate(  # type: ignore[override] # the same, with more types

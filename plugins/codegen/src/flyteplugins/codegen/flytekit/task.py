@@ -83,7 +83,9 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
         context = FlyteContext.current_context()
         if context.compilation_state is not None and context.serialization_settings is not None:
             self._refuse_local_defaults({*list(self.plan.contract.inputs)[: len(args)], *values})
-        return super().__call__(*args, **values)
+        given = super().__call__(*args, **values)
+        # What an `@eager` workflow gets back from a cluster has lost the names.
+        return self.python_interface.output_tuple(*given) if type(given) is tuple else given
 
     def _refuse_local_defaults(self, given: Collection[str]) -> None:
         for name, default in self.plan.defaults.items():

@@ -1,0 +1,185 @@
+"""Checks and tests as tasks of their own: in an `@eager` workflow on a cluster, each run is a pod.
+
+A task of flytekit can't start another from its body; what `@dynamic` starts runs after its body has ended, so that no
+repair could depend on it. `@eager` alone waits for what it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from flytekit import ContainerTask, FlyteContextManager, ImageSpec, Resources
+from flytekit.core.base_task import TaskMetadata
+from flytekit.core.constants import FLYTE_INTERNAL_IMAGE_ENV_VAR
+from flytekit.core.context_manager import ExecutionState
+from flytekit.types.file import FlyteFile
+
+from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
+from flyteplugins.codegen.core.credentials import is_credential
+from flyteplugins.codegen.core.environment import Lock
+from flyteplugins.codegen.core.errors import InvalidRequestError, SandboxFailedError
+from flyteplugins.codegen.core.pinned import pin
+from flyteplugins.codegen.core.scratch import scratch_in
+from flyteplugins.codegen.flytekit.convert import flytekit_secrets
+from flyteplugins.codegen.sandbox import shipped
+from flyteplugins.codegen.sandbox.contract import Availability, Job, Outcome, Runtime
+from flyteplugins.codegen.tasks.secrets import NamedSecret, variable_of
+
+_MEBIBYTE: Final = 1 << 20
+_OF_THE_POD: Final = 512 * _MEBIBYTE
+"""What the pod needs beside the program: its supervisor, and files in memory."""
+
+
+def started_from_here() -> bool:
+    """Whether what runs can start tasks and wait for them: the body of an `@eager` workflow on a cluster."""
+    context = FlyteContextManager.current_context()
+    state = context.execution_state
+    return bool(state and state.mode == ExecutionState.Mode.EAGER_EXECUTION and context.worker_queue)
+
+
+class PodRuntime:
+    """Runs each job as a `ContainerTask` that the `@eager` workflow which goes on starts and waits for.
+
+    The pod has the image of the workflow's own pod, and in it the sandbox that would be used here.
+
+    Args:
+        runtime: That sandbox.
+        image: What the pods run on; what this pod runs on if None.
+        secrets: Secrets of the jobs; each pod gets them from Flyte.
+        retries: How often Flyte tries a pod again.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        image: str | ImageSpec | None = None,
+        secrets: Iterable[NamedSecret] = (),
+        retries: int = 0,
+    ) -> None:
+        self.name = runtime.name
+        self.isolates = runtime.isolates
+        self.installs_system_packages = runtime.installs_system_packages
+        self._runtime = runtime
+        self._image = image or _own_image()
+        self._secrets = tuple(secrets)
+        self._retries = retries
+        self._locks: dict[str, Lock] = {}
+        self._queue = FlyteContextManager.current_context().worker_queue
+
+    async def probe(self) -> Availability:
+        """Find out whether the sandbox can be used in this pod, and so in others of its image."""
+        return await self._runtime.probe()
+
+    async def python_problem(self, version: str) -> str | None:
+        """Why an interpreter can't be had."""
+        return await self._runtime.python_problem(version)
+
+    async def prepare(self, lock: Lock) -> str:
+        """Build the environment here, so that one that can't be built is known before a pod is started for it."""
+        image = await self._runtime.prepare(lock)
+        self._locks[image] = lock
+        return image
+
+    async def run(self, job: Job) -> Outcome:
+        """Run a job in a pod of its own, to its end; see `Runtime.run`."""
+        task, packed = await self._task(job)
+        try:
+            given = await self._queue.add(task, {"job": FlyteFile(str(packed))})
+            path = await asyncio.to_thread(given.download)
+            return await asyncio.to_thread(shipped.unpack_outcome, Path(path), job.outputs)
+        except Exception as error:
+            if (of_the_job := shipped.error_in(str(error))) is not None:
+                raise of_the_job from None
+            raise SandboxFailedError(f"The task {task.name} of Flyte failed: {error}") from error
+
+    async def _task(self, job: Job) -> tuple[ContainerTask, Path]:
+        environment = {name: value for name, value in job.env.items() if is_credential(name) and isinstance(value, str)}
+        named = {variable_of(secret) for secret in self._secrets}
+        used = {argument.image for argument in (*job.argv, *job.env.values()) if hasattr(argument, "image")}
+        locks = {image: self._locks[image] for image in used}
+        async with scratch_in() as folder:
+            target = folder / "job.zip"
+            await asyncio.to_thread(
+                shipped.pack, job, self.name, locks, target, withheld={*environment, *named} & {*job.env}
+            )
+            file = await asyncio.to_thread(pin, target, move=True)
+        # By its content: an attempt that is made again finds the execution of the first one by this path.
+        packed = Path(file.path)
+        plain = {name: value for name, value in environment.items() if name not in named}
+        return run_task(
+            file.hash or "",
+            job,
+            image=self._image,
+            environment=plain,
+            secrets=[secret for secret in self._secrets if variable_of(secret) in job.env],
+            retries=self._retries,
+        ), packed
+
+
+def run_task(
+    digest: str,
+    job: Job,
+    *,
+    image: str | ImageSpec,
+    environment: dict[str, str] | None = None,
+    secrets: Iterable[NamedSecret] = (),
+    retries: int = 0,
+) -> ContainerTask:
+    """The task of one job. Its version in Flyte's cache is the job's content.
+
+    Args:
+        digest: SHA-256 of the packed job.
+        job: The job, which says what the pod needs.
+        image: What it runs on.
+        environment: Variables that are no part of the packed job.
+        secrets: Secrets of the job.
+        retries: How often Flyte tries again.
+
+    Returns:
+        The task, from `job`, a file, to `outcome`, another.
+    """
+    memory = math.ceil((job.limits.memory_bytes + _OF_THE_POD) / _MEBIBYTE)
+    return ContainerTask(
+        name=f"codegen-run-{digest[:16]}",
+        image=image,
+        command=["python", "-m", shipped.__name__, f"{INPUT_ROOT}/job", f"{OUTPUT_ROOT}/outcome"],
+        inputs=OrderedDict(job=FlyteFile),
+        outputs={"outcome": FlyteFile},
+        input_data_dir=INPUT_ROOT,
+        output_data_dir=OUTPUT_ROOT,
+        # The version says what the file holds; where it was uploaded to says nothing.
+        metadata=TaskMetadata(cache=True, cache_version=digest, cache_ignore_input_vars=("job",), retries=retries),
+        resources=Resources(cpu=f"{job.limits.cpus:g}", mem=f"{memory}Mi"),
+        environment=environment or {},
+        secret_requests=flytekit_secrets(secrets),
+    )
+
+
+def _own_image() -> str:
+    image = os.environ.get(FLYTE_INTERNAL_IMAGE_ENV_VAR)
+    if not image:
+        raise InvalidRequestError(
+            f"The pod of this workflow does not say which image it runs on: {FLYTE_INTERNAL_IMAGE_ENV_VAR} is not set. "
+            "Name the image for the pods of its checks: AutoCoderAgent(run_image=...)."
+        )
+    return image
+
+
+def in_pods(runtime: Any, **settings: Any) -> Any:
+    """The runtime whose jobs are pods, where such can be started; else the runtime itself.
+
+    Args:
+        runtime: The sandbox that was chosen.
+        settings: See `PodRuntime`.
+
+    Returns:
+        A runtime.
+    """
+    return PodRuntime(runtime, **settings) if started_from_here() else runtime

@@ -1,0 +1,140 @@
+"""Checks and tests as pods: what an `@eager` workflow on a cluster starts, each with its exact container command."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flyte
+import pytest
+from eager_queue import Queue
+from endpoint import Endpoint
+from flytekit import eager
+from flytekit.core.context_manager import ExecutionState, FlyteContextManager
+from flytekit.types.file import FlyteFile
+from handmade import add_up
+
+from flyteplugins.codegen.core.environment import EnvironmentSpec
+from flyteplugins.codegen.core.errors import InvalidRequestError, JobTimedOutError, SandboxFailedError
+from flyteplugins.codegen.flytekit import AutoCoderAgent
+from flyteplugins.codegen.flytekit.pods import PodRuntime
+from flyteplugins.codegen.packages.resolve import resolve
+from flyteplugins.codegen.sandbox.contract import At, Job, Limits, Python
+from flyteplugins.codegen.sandbox.select import choose
+
+pytestmark = pytest.mark.isolation
+
+GIVEN = "hunter-two-two"
+IMAGE = "registry.example/app:7"
+
+
+@eager  # type: ignore[untyped-decorator] # flytekit has no types
+async def pipeline(address: str, sales: FlyteFile) -> tuple[float, int]:
+    agent = AutoCoderAgent(name="total", model="openai/scripted", api_base=address)
+    result = await agent.generate.aio(
+        "Add up the amounts and count the rows.", samples={"sales": sales}, outputs={"total": float, "rows": int}
+    )
+    summed = result.as_task(name="total-of-sales")(sales=sales)
+    return summed.total, summed.rows
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+    """The context of an `@eager` workflow in its pod, up to the queue that it hands tasks to."""
+    monkeypatch.setenv("FLYTE_INTERNAL_IMAGE", IMAGE)
+    queue = Queue(tmp_path / "pods", SHOP_TOKEN=GIVEN)
+    context = FlyteContextManager.current_context()
+    state = context.new_execution_state().with_params(mode=ExecutionState.Mode.EAGER_EXECUTION)
+    with FlyteContextManager.with_context(context.with_execution_state(state).with_worker_queue(queue)):
+        yield queue
+
+
+async def a_job(folder: Path, code: str, **changes: Any) -> tuple[PodRuntime, Job]:
+    runtime, _ = await choose("auto")
+    pods = PodRuntime(runtime, secrets=[flyte.Secret("token", group="shop")], retries=2)
+    lock = await resolve(EnvironmentSpec(python=f"{sys.version_info.major}.{sys.version_info.minor}"))
+    script = folder / "script.py"
+    script.write_text(code)
+    at = "/var/inputs/script.py"
+    job = Job(
+        argv=(Python(await pods.prepare(lock)), At(at), At("/var/outputs", "--outputs=")),
+        outputs=folder / "taken",
+        files={at: script},
+    )
+    return pods, dataclasses.replace(job, **changes)
+
+
+async def test_each_run_of_a_generation_is_a_container_task(queue: Queue, endpoint: Endpoint, sales: Path) -> None:
+    endpoint.respond = add_up
+    given = await pipeline.run_with_backend(address=endpoint.url, sales=FlyteFile(str(sales)))
+    assert given == (3.5, 2)
+    *runs, last = queue.started
+    assert last == "total-of-sales"
+    assert len(runs) >= 3  # on the samples, again, and the tests
+    for name in runs:
+        template = queue.templates[name]
+        assert (template.type, template.container.image) == ("raw-container", IMAGE)
+        assert template.metadata.discoverable
+        assert template.metadata.discovery_version.startswith(name.removeprefix("codegen-run-"))
+        assert list(template.metadata.cache_ignore_input_vars) == ["job"]
+        assert not template.container.env
+    assert len({queue.templates[name].metadata.discovery_version for name in runs}) == len(runs)
+
+
+async def test_what_decides_a_run_decides_its_version_and_nothing_else(queue: Queue, tmp_path: Path) -> None:
+    code = "import sys, pathlib\npathlib.Path(sys.argv[1].split('=')[1], 'o').write_text('1')\n"
+    changed: list[dict[str, Any]] = [{}, {}, {"network": True}, {"limits": Limits(seconds=9)}]
+    for number, changes in enumerate(changed):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        pods, job = await a_job(folder, code, **changes)
+        assert (await pods.run(job)).exit_code == 0
+        assert (job.outputs / "o").read_text() == "1"
+    first, again, *others = queue.started
+    assert first == again
+    assert len({first, *others}) == 3
+    assert queue.templates[first].metadata.retries.retries == 2
+
+
+async def test_an_exit_status_comes_back_with_what_was_printed(queue: Queue, tmp_path: Path) -> None:
+    pods, job = await a_job(tmp_path, "import sys\nprint('so far')\nsys.exit('no rows')\n")
+    outcome = await pods.run(job)
+    assert (outcome.exit_code, outcome.stdout, outcome.stderr) == (1, "so far\n", "no rows\n")
+
+
+async def test_a_time_out_fails_the_pod_and_is_a_time_out_here(queue: Queue, tmp_path: Path) -> None:
+    code = "import time\nprint('begun', flush=True)\ntime.sleep(60)\n"
+    pods, job = await a_job(tmp_path, code, limits=Limits(seconds=1))
+    with pytest.raises(JobTimedOutError) as caught:
+        await pods.run(job)
+    assert caught.value.stdout == "begun\n"
+
+
+async def test_a_pod_that_fails_by_itself_is_no_verdict_on_the_code(queue: Queue, tmp_path: Path) -> None:
+    pods, job = await a_job(tmp_path, "print(1)\n")
+    pods.name = "gone"  # a sandbox that the pod does not have
+    with pytest.raises(SandboxFailedError, match="gone"):
+        await pods.run(job)
+
+
+async def test_a_secret_is_given_to_the_pod_by_flyte(queue: Queue, tmp_path: Path) -> None:
+    code = "import os\nprint(len(os.environ['SHOP_TOKEN']), os.environ['PLAIN'])\n"
+    env = {"SHOP_TOKEN": GIVEN, "PLAIN": "text"}
+    pods, job = await a_job(tmp_path, code, env=env)
+    assert (await pods.run(job)).stdout == "14 text\n"
+    (template,) = queue.templates.values()
+    assert not any(b"hunter" in content for content in queue.files)
+    assert "hunter" not in str(template)
+    (secret,) = template.security_context.secrets
+    assert (secret.group, secret.key, secret.env_var) == ("shop", "token", "SHOP_TOKEN")
+
+
+async def test_without_an_image_of_its_own_the_pod_asks_for_one(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FLYTE_INTERNAL_IMAGE")
+    runtime, _ = await choose("auto")
+    with pytest.raises(InvalidRequestError, match="run_image"):
+        PodRuntime(runtime)
+    assert PodRuntime(runtime, image="registry.example/own:1").name == runtime.name
