@@ -1,7 +1,7 @@
 """Every error of this package, by whose it is.
 
     CodegenError
-    ├── UserError                    the request or the settings are wrong: nothing was paid for
+    ├── UserError                    (*) the request or the settings are wrong: nothing was paid for
     │   ├── InvalidRequestError      (ValueError) prompt, names, types, samples, settings
     │   ├── InvalidInputError        (ValueError) a value passed to run() or to the task
     │   ├── MissingCredentialError   (LookupError) a key or secret that was named is not there
@@ -12,7 +12,8 @@
     │   ├── AnswerCutOffError        the answer ended before it was complete
     │   └── ReplayError              (LookupError) a replayed transcript has no answer for a step
     ├── BudgetExceededError          a limit on calls, tokens or seconds was reached
-    ├── JobError                     what a run in the sandbox came to, where it did not simply exit
+    ├── ReviewRejectedError          a person rejected what was shown, for good
+    ├── JobError                     (*) what a run in the sandbox came to, where it did not simply exit
     │   ├── JobTimedOutError         (TimeoutError)
     │   ├── JobOutOfMemoryError      (MemoryError)
     │   ├── JobKilledError
@@ -25,19 +26,32 @@
         │   └── ContextTooLongError  the request is longer than the model's context
         ├── SandboxFailedError       (RuntimeError)
         ├── StorageFailedError       (RuntimeError) this machine can't store what is needed: a full disk
-        └── EnvironmentBuildError    (RuntimeError) the environment can't be resolved or built
+        ├── EnvironmentBuildError    (RuntimeError) the environment can't be resolved or built
+        └── ReviewFailedError        (RuntimeError) a person could not be asked, or did not answer in time
+
+(*) Also a `flyte.errors.NonRecoverableError`: it would be the same again, so Flyte does not try the task again that it
+ends. The others leave that to the task's `retries`.
 
 Each message says what was wrong, where, and what to do.
 """
 
 from __future__ import annotations
 
+from flyte.errors import NonRecoverableError
+
 
 class CodegenError(Exception):
     """Base of all errors of this package."""
 
 
-class UserError(CodegenError):
+class _NotTriedAgainError(CodegenError, NonRecoverableError):
+    """An error that no further try helps against."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, code=type(self).__name__)
+
+
+class UserError(_NotTriedAgainError):
     """The request or a setting is wrong; raised before anything is paid for."""
 
 
@@ -81,7 +95,11 @@ class BudgetExceededError(CodegenError):
     """A limit of the agent on calls, tokens or seconds was reached; the message says which."""
 
 
-class JobError(CodegenError):
+class ReviewRejectedError(CodegenError):
+    """A person rejected what was shown without a reason, or more often than there are attempts."""
+
+
+class JobError(_NotTriedAgainError):
     """A run in the sandbox came to something else than an exit status.
 
     Attributes:
@@ -159,3 +177,7 @@ class EnvironmentBuildError(InfrastructureError, RuntimeError):
 
     def __reduce__(self) -> tuple[type[EnvironmentBuildError], tuple[str, tuple[str, ...]]]:
         return type(self), (str(self), self.packages)
+
+
+class ReviewFailedError(InfrastructureError, RuntimeError):
+    """A person could not be asked, or did not answer in time; what was shown is as good as it was."""

@@ -1,0 +1,169 @@
+"""`generate()` in the pods of a cluster: what a retried attempt finds, and what it asks for again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Cluster, cluster_of, run_pod
+from endpoint import Endpoint, Received, Reply
+from handmade import TOTAL
+
+pytestmark = pytest.mark.isolation
+
+PROGRAM = '''
+"""A task that generates code; it ends itself after an event that it is told of in DIES_AFTER."""
+
+import json
+import os
+import signal
+
+import flyte
+import pandas as pd
+from flyteplugins.codegen import AutoCoderAgent
+from flyteplugins.codegen.core.events import Event, ModelAnswered
+
+env = flyte.TaskEnvironment("pod")
+
+
+def told(event: Event) -> None:
+    name = event.step if isinstance(event, ModelAnswered) else type(event).__name__
+    print("EVENT", name, getattr(event, "served", ""), flush=True)
+    if name == os.environ.get("DIES_AFTER"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@env.task
+async def generates() -> str:
+    agent = AutoCoderAgent(
+        name="total",
+        model="openai/gpt-4.1",
+        api_base=os.environ["ENDPOINT"],
+        store=os.environ.get("STORE"),
+        on_event=told,
+    )
+    result = await agent.generate.aio(
+        prompt="Add up the amounts and count the rows.",
+        samples={"sales": pd.DataFrame({"amount": [1, 2.5]})},
+        outputs={"total": float, "rows": int},
+    )
+    if os.environ.get("FAILS") or not result.success:
+        raise RuntimeError(result.error or "something else in this task failed")
+    used = {step: use.model_dump(exclude={"seconds"}) for step, use in result.usage.by_step.items()}
+    total = result.usage.total.model_dump(exclude={"seconds"})
+    return json.dumps({"code": result.solution.code, "tests": result.tests, "used": used, "total": total})
+'''
+
+TESTS = """
+def test_amounts_are_added(run_solution, tmp_path):
+    path = tmp_path / "sales.csv"
+    path.write_text("amount\\n1.5\\n-4\\n3\\n")
+    run = run_solution(sales=path)
+    assert run.outputs == {"total": 0.5, "rows": 3}
+"""
+CODE = TOTAL.replace(
+    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
+)
+
+
+def answer(request: Received) -> Any:
+    """What a model that knows the job says to each step."""
+    return {
+        "plan": {"description": "Add up the amounts.", "approach": "Read the CSV, sum `amount`.", "packages": []},
+        "code": {"code": CODE, "packages": [], "system_packages": [], "examples": []},
+        "tests": {"code": TESTS, "packages": [], "coverage": []},
+    }[request.step or ""]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with cluster_of("cluster") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def program(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Path:
+    endpoint.respond = answer
+    monkeypatch.setenv("ENDPOINT", endpoint.url)
+    path = tmp_path / "program" / "generating.py"
+    path.parent.mkdir()
+    path.write_text(PROGRAM)
+    return path
+
+
+def asked(endpoint: Endpoint) -> Counter[str]:
+    return Counter(request.step or "" for request in endpoint.requests)
+
+
+ONCE = Counter(["plan", "code", "tests"])
+
+
+def test_a_retry_of_a_pod_that_was_killed_asks_for_nothing_again(
+    cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """Killed once for each stage, the task asks as often as one that nothing disturbs, and gives the same."""
+    for attempt, event in enumerate(["plan", "tests", "CheckFinished"]):
+        killed = run_pod(cluster, program, "generates", tmp_path / str(attempt), {"DIES_AFTER": event})
+        assert killed.exit_code == -9, killed.log
+    retried = run_pod(cluster, program, "generates", tmp_path / "last")
+    assert asked(endpoint) == ONCE
+    assert Counter(cluster.traces.values()) == Counter(f"ask_{step}" for step in ONCE)
+    with cluster_of("undisturbed") as other:
+        undisturbed = run_pod(other, program, "generates", tmp_path / "undisturbed")
+    assert retried.output == undisturbed.output, retried.log + undisturbed.log
+    assert retried.output["total"]["calls"] == len(ONCE)
+    assert retried.output["total"]["input_tokens"] == 100 * len(ONCE)
+    assert retried.output["total"]["cost"] > 0
+
+
+def test_a_retry_of_a_task_that_failed_after_generating_asks_for_nothing_again(
+    cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    failed = run_pod(cluster, program, "generates", tmp_path / "one", {"FAILS": "yes"})
+    assert "something else" in failed.error
+    assert failed.recoverable
+    assert run_pod(cluster, program, "generates", tmp_path / "two").output["code"] == CODE.lstrip()
+    assert asked(endpoint) == ONCE
+
+
+def test_a_failure_of_the_endpoint_is_asked_again_and_what_was_answered_is_not(
+    cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    endpoint.respond = lambda request: (
+        Reply(status=401, error="key is revoked") if request.step == "tests" else answer(request)
+    )
+    failed = run_pod(cluster, program, "generates", tmp_path / "one")
+    assert "key is revoked" in failed.error
+    assert failed.recoverable
+    endpoint.respond = answer
+    retried = run_pod(cluster, program, "generates", tmp_path / "two")
+    assert retried.output["code"] == CODE.lstrip(), retried.log
+    assert asked(endpoint) == ONCE + Counter(["tests"])
+    assert retried.output["total"]["calls"] == len(ONCE)
+
+
+def test_another_run_is_served_from_a_store_that_pods_share(
+    cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    store = {"STORE": f"{cluster.bucket}/record"}
+    killed = run_pod(cluster, program, "generates", tmp_path / "one", {**store, "DIES_AFTER": "CheckFinished"})
+    assert killed.exit_code == -9
+    retried = run_pod(cluster, program, "generates", tmp_path / "two", store)
+    assert "EVENT plan False" in killed.log, "the record had it already"
+    again = run_pod(cluster, program, "generates", tmp_path / "three", store, run="r2")
+    assert retried.output == again.output, retried.log + again.log
+    assert "EVENT GenerationFinished True" in again.log, again.log
+    assert asked(endpoint) == ONCE
+
+
+def test_a_mistake_in_the_request_is_not_tried_again(
+    cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    program.write_text(PROGRAM.replace('"rows": int', '"rows": complex'))
+    failed = run_pod(cluster, program, "generates", tmp_path / "one")
+    assert "complex" in failed.error
+    assert not failed.recoverable
+    assert not endpoint.requests
