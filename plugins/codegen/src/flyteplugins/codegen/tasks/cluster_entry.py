@@ -1,23 +1,47 @@
 """What a container on a cluster runs: puts Flyte's staged inputs into the script's contract, and its outputs back.
 
-Standard library only; the text of this file is an argument of the container's command. An argument `<name=path` says
-that the value lies in that file, as Flyte stages each input that is no file. So no value is part of the command, where
-Kubernetes would put variables in the place of their names and no more than 128 kB would fit. Flyte stages a file input
-as a folder that holds the one file under its own name, writes durations as `1h2m3.5s`, `3.5s` or
-`seconds:3 nanos:500000000`, and takes dates and durations in its own forms. Flyte 1 stages the file alone; an argument
-`@sales=s3://...` says what it is called.
+Standard library only; the text of this file is an argument of the container's command, and so are the script and the
+modules in `guest`, packed: `supervise` runs the script to its end, `confine` takes from it what it must not have.
+
+    python -c ENTRY PACKED CONTRACT SETTINGS [ARGUMENT...]
+
+An argument `<name=path` says that the value lies in that file, as Flyte stages each input that is no file. So no value
+is part of the command, where Kubernetes would put variables in the place of their names and no more than 128 kB would
+fit. Flyte stages a file input as a folder that holds the one file under its own name, writes durations as `1h2m3.5s`,
+`3.5s` or `seconds:3 nanos:500000000`, and takes dates and durations in its own forms. Flyte 1 stages the file alone; an
+argument `@sales=s3://...` says what it is called.
 """
 
+from __future__ import annotations
+
 import base64
+import contextlib
 import datetime
 import json
+import os
 import pathlib
 import re
-import runpy
+import stat
 import sys
 import tempfile
+import traceback
+import types
 import urllib.parse
 import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+FAILED, OUT_OF_TIME, NOT_STARTED, STOPPED, SIGNAL = 1, 124, 125, 143, 128
+"""Exit statuses where the script's own does not say it."""
+
+KILLED = 137
+"""Of a container whose node went away; Flyte may try such a one again, so it never stands for what the script did."""
+
+MESSAGE = pathlib.Path("/dev/termination-log")
+"""What Kubernetes shows as the reason of a container's end, and Flyte with it; of what is longer, nothing."""
+
+MESSAGE_BYTES = 4096
+SHOWN_LINES = 20
 
 
 def given(value: str, kind: str, address: str = "") -> str:
@@ -54,7 +78,7 @@ def named(path: pathlib.Path, address: str) -> str:
     name = urllib.parse.unquote(address.rstrip("/").rpartition("/")[2])
     if name in {"", ".", "..", path.name}:
         return str(path)
-    link = pathlib.Path(tempfile.mkdtemp()) / name
+    link = new_folder() / name
     link.symlink_to(path)
     return str(link)
 
@@ -73,35 +97,149 @@ def taken(text: str, kind: str) -> str:
         span = datetime.timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         whole, rest = divmod(abs(span) // datetime.timedelta(microseconds=1), 10**6)
         return f"{'-' if span < datetime.timedelta(0) else ''}{whole}{f'.{rest:06}'.rstrip('0') if rest else ''}s"
-    return text.strip() if kind == "bool" else text
+    return text.strip() if kind in ("bool", "int", "float") else text
+
+
+def normalise(folder: pathlib.Path, outputs: Mapping[str, str]) -> None:
+    """Put each output into the form that Flyte reads; raise ValueError where one is missing or has none."""
+    for name, kind in outputs.items():
+        path = folder / name
+        if not path.exists():
+            raise ValueError(f"The code exited with status 0 and did not write its output {name!r}.")
+        if kind in ("bool", "int", "float", "datetime", "timedelta"):
+            text = path.read_bytes().decode()
+            path.write_bytes(taken(text, kind).encode())
 
 
 def main() -> None:
-    """Run the script as `__main__`."""
-    packed, contract, *arguments = sys.argv[1:]
-    addresses = dict(argument[1:].split("=", 1) for argument in arguments if argument.startswith("@"))
-    arguments = [argument for argument in arguments if not argument.startswith("@")]
-    arguments = [read(argument) if argument.startswith("<") else argument for argument in arguments]
+    """Run the script, and end as it ended."""
+    packed, contract, settings, *arguments = sys.argv[1:]
+    files = json.loads(zlib.decompress(base64.b64decode(packed)))
     inputs, outputs = json.loads(contract)
-    names = [argument[2:].partition("=")[0] for argument in arguments]
-    values = [argument.partition("=")[2] for argument in arguments]
-    script = pathlib.Path(tempfile.mkdtemp()) / "solution.py"
-    script.write_bytes(zlib.decompress(base64.b64decode(packed)))
-    sys.argv = [str(script)]
-    sys.argv += [
-        f"--{name}={given(value, inputs.get(name, 'str'), addresses.get(name, ''))}"
-        for name, value in zip(names, values, strict=True)
-    ]
-    folder = next((pathlib.Path(value) for name, value in zip(names, values, strict=True) if name == "outputs"), None)
+    paths = {name.lstrip("<-"): pathlib.Path(path) for name, _, path in (one.partition("=") for one in arguments)}
+    folder = paths.get("outputs") if outputs else None
+    roots = sorted({str(paths[name].parent) for name in inputs})
     try:
-        runpy.run_path(str(script), run_name="__main__")
-    except SystemExit as end:  # `sys.exit(main())` is how many scripts end well
-        if end.code not in (None, 0):
-            raise
-    for name, kind in outputs.items():
-        if folder and kind in ("bool", "datetime", "timedelta"):
-            path = folder / name
-            path.write_text(taken(path.read_text(encoding="utf-8"), kind), encoding="utf-8")
+        ended = run(files, script_arguments(arguments, inputs), json.loads(settings), roots, folder)
+        status, said = judge(ended)
+        if status == 0 and folder:
+            refuse_irregular(folder)
+            normalise(folder, outputs)
+            make_readable(folder)
+    except ValueError as error:
+        status, said = FAILED, str(error)
+    except Exception as error:
+        traceback.print_exc()
+        status, said = NOT_STARTED, f"{type(error).__name__}: {error}"
+    if status:
+        tell(said, folder)
+    sys.exit(status)
+
+
+def script_arguments(arguments: Sequence[str], inputs: Mapping[str, str]) -> list[str]:
+    """The command line of the script, as its contract has it."""
+    addresses = dict(argument[1:].split("=", 1) for argument in arguments if argument.startswith("@"))
+    found = []
+    for argument in arguments:
+        if not argument.startswith("@"):
+            name, _, value = (read(argument) if argument.startswith("<") else argument)[2:].partition("=")
+            found.append(f"--{name}={given(value, inputs.get(name, 'str'), addresses.get(name, ''))}")
+    return found
+
+
+def run(
+    files: Mapping[str, str],
+    arguments: Sequence[str],
+    settings: Mapping[str, Any],
+    roots: Sequence[str],
+    outputs: pathlib.Path | None,
+) -> Any:
+    """Run the script in a process of its own, with as little as it needs."""
+    confine, supervise = (module(name, files[f"{name}.py"]) for name in ("confine", "supervise"))
+    folder = new_folder()
+    for name in ("solution.py", "launch.py"):
+        (folder / name).write_text(files[name], encoding="utf-8", newline="")
+    # A value may be longer than the system takes as an argument.
+    (folder / "arguments.json").write_text(json.dumps([str(folder / "solution.py"), *arguments]), encoding="utf-8")
+    temporary = tempfile.gettempdir()
+    env = {"HOME": temporary, "TMPDIR": temporary, "LANG": "C.UTF-8", "PATH": os.environ.get("PATH", os.defpath)}
+    env |= {name: os.environ[name] for name in settings["env"] if name in os.environ}
+    bounds = confine.Bounds(
+        network=settings["network"],
+        strict=settings["strict"],
+        read=(*roots, str(folder)),
+        outputs=str(outputs) if outputs else None,
+        processes=settings["processes"],
+    )
+    return supervise.supervise(
+        [sys.executable, str(folder / "launch.py"), str(folder / "arguments.json")],
+        env,
+        folder=temporary,
+        confine=lambda: confine.confine(bounds),
+        seconds=settings["seconds"],
+        processes=settings["processes"],
+    )
+
+
+def judge(ended: Any) -> tuple[int, str]:
+    """The exit status of the container, and what is said of it."""
+    shown = "\n".join((ended.stderr or ended.stdout).strip().splitlines()[-SHOWN_LINES:])
+    if ended.reason == "not started":
+        return NOT_STARTED, f"The code was not run: {ended.stderr}."
+    if ended.reason == "stopped":
+        return STOPPED, "The container was told to stop, and the code was ended."
+    if ended.reason == "out of time":
+        return OUT_OF_TIME, f"The code ran longer than its time limit and was ended.\n{shown}"
+    if ended.reason == "exited" and ended.status >= 0:
+        # One that says it was killed as a node that goes away kills would be tried again.
+        status = FAILED if ended.status == KILLED else ended.status
+        return status, f"The code exited with status {ended.status}:\n{shown}"
+    why = {"out of memory": "it used more memory than its container has"}.get(ended.reason, ended.reason)
+    why = f"signal {-ended.status}" if ended.reason == "exited" else why
+    status = SIGNAL - ended.status
+    return (FAILED if status == KILLED else status), f"The code was ended: {why}.\n{shown}"
+
+
+def tell(said: str, outputs: pathlib.Path | None) -> None:
+    """Say why it failed where Kubernetes, and where Flyte's sidecar looks for it."""
+    first, _, rest = said.partition("\n")
+    print(first, file=sys.stderr, flush=True)  # noqa: T201 # the rest has been printed
+    if MESSAGE.is_file():
+        end = rest.encode()[-(MESSAGE_BYTES - len(first.encode()[:1024]) - 1) :].decode(errors="ignore")
+        with contextlib.suppress(OSError):
+            MESSAGE.write_bytes(f"{first[:1024]}\n{end}".encode()[:MESSAGE_BYTES])
+    if outputs:
+        with contextlib.suppress(OSError):
+            (outputs / "_ERROR").unlink(missing_ok=True)
+            (outputs / "_ERROR").write_text(said, encoding="utf-8")
+
+
+def refuse_irregular(folder: pathlib.Path) -> None:
+    """Links lead out of the folder, in the container of whoever follows them; pipes never end."""
+    for path in folder.rglob("*"):
+        if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+            raise ValueError(f"{path.relative_to(folder)} among the outputs is neither a file nor a folder.")
+
+
+def make_readable(folder: pathlib.Path) -> None:
+    """For a sidecar of another user."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def new_folder() -> pathlib.Path:
+    """A temporary folder that another user can read."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    return folder
+
+
+def module(name: str, text: str) -> types.ModuleType:
+    """One of the modules that came with the script."""
+    made = sys.modules[name] = types.ModuleType(name)
+    exec(compile(text, f"<{name}.py>", "exec"), made.__dict__)  # noqa: S102 # our own
+    return made
 
 
 if __name__ == "__main__":

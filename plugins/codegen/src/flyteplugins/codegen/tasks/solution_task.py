@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
 import dataclasses
 import hashlib
 import json
 import logging
 import re
-import zlib
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources as package_files
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,21 +21,24 @@ from flyte.errors import NonRecoverableError
 from flyte.extras import ContainerTask
 from flyte.models import NativeInterface
 
-from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, VALUE_TYPES, Contract
+from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, Contract
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import CodegenError, InvalidInputError
 from flyteplugins.codegen.core.pinned import pin_text
 from flyteplugins.codegen.core.settings import CACHE_MODES
 from flyteplugins.codegen.core.sync import BoundTwoFaced, TwoFaced
+from flyteplugins.codegen.core.values import PLAIN_TYPES
 from flyteplugins.codegen.record import open_record
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.default_inputs import as_default, is_remote, upload
 from flyteplugins.codegen.tasks.executor import Executor, Work
+from flyteplugins.codegen.tasks.in_pod import pod_arguments
 from flyteplugins.codegen.tasks.limits import limits_of
 from flyteplugins.codegen.tasks.local_run import in_run
-from flyteplugins.codegen.tasks.secrets import read
-from flyteplugins.codegen.tasks.solution import Value, bind, outputs_of, program
+from flyteplugins.codegen.tasks.secrets import read, variable_of
+from flyteplugins.codegen.tasks.solution import Value, bind, collected, outputs_of, program
 from flyteplugins.codegen.tasks.step import FLYTE_KEEPS_NOTHING, is_of_storage, may_pass
+from flyteplugins.codegen.tasks.wire import input_type, output_type, typed
 
 logger = logging.getLogger(__name__)
 
@@ -130,8 +130,8 @@ class SolutionTask(ContainerTask):
             name=plan.name,
             image=_image(plan),
             command=_command(plan),
-            inputs={name: VALUE_TYPES[kind] for name, kind in contract.inputs.items()},
-            outputs={name: VALUE_TYPES[kind] for name, kind in contract.outputs.items()},
+            inputs={name: input_type(kind) for name, kind in contract.inputs.items()},
+            outputs={name: output_type(kind) for name, kind in contract.outputs.items()},
             input_data_dir=INPUT_ROOT,
             output_data_dir=OUTPUT_ROOT,
             file_input_layout="NAMED_DIR",
@@ -264,7 +264,7 @@ class SolutionTask(ContainerTask):
         bound = await bind(plan.contract, plan.defaults, given)
         read(plan.secrets)  # one that is missing is the caller's to know, before anything starts
         if internal_ctx().is_in_trace():
-            return _bare(await self._run(bound))  # Flyte allows no task in there
+            return await self._declared(await self._run(bound))  # Flyte allows no task in there
         once = copy.copy(self)  # two calls may go on at once, each with a failure of its own
 
         async def submit() -> Any:
@@ -275,7 +275,9 @@ class SolutionTask(ContainerTask):
                     if once.failure is not None or not is_of_storage(error):
                         raise
                     logger.warning(FLYTE_KEEPS_NOTHING.format(error=error))
-            return _bare(await self._run(bound))  # Flyte could not start a run, or not look into its cache
+            return await self._declared(
+                await self._run(bound)
+            )  # Flyte could not start a run, or not look into its cache
 
         try:
             return await in_run(submit, self.name)
@@ -283,6 +285,12 @@ class SolutionTask(ContainerTask):
             if once.failure is not None:
                 raise once.failure from None
             raise
+
+    async def _declared(self, outputs: tuple[Value, ...]) -> Any:
+        """Outputs as Flyte hands them on."""
+        kinds = self.plan.contract.outputs.values()
+        found = [await typed(kind, value) for kind, value in zip(kinds, outputs, strict=True)]
+        return tuple(found) if len(found) > 1 else next(iter(found), None)
 
     async def _run(self, values: Mapping[str, Any]) -> tuple[Value, ...]:
         plan = self.plan
@@ -293,7 +301,7 @@ class SolutionTask(ContainerTask):
             runtime, cache=plan.cache, name=self.name, secrets=read(plan.secrets), record=open_record(plan.store)
         )
         environment = await executor.restore(plan.lock)
-        argv, files = program(plan.contract, environment.image, bound, plan.code)
+        argv, files = await program(plan.contract, environment.image, bound, plan.code)
         execution = await executor.execute(
             Work(
                 name="sandbox",
@@ -303,28 +311,29 @@ class SolutionTask(ContainerTask):
                 env=dict(plan.env_vars),
                 limits=limits_of(plan.resources, plan.timeout),
                 network=not plan.block_network,
-                collect=tuple(plan.contract.outputs),
+                collect=collected(plan.contract),
             )
         )
         return await asyncio.to_thread(outputs_of, plan.contract, execution)
 
 
-def _bare(outputs: tuple[Value, ...]) -> Any:
-    """Outputs as Flyte hands them on."""
-    if not outputs:
-        return None
-    return outputs[0] if len(outputs) == 1 else outputs
-
-
 def _command(plan: SolutionPlan) -> list[str]:
     """The raw container's command on a cluster; an argument list, never a line of a shell."""
-    entry = package_files.files(__package__).joinpath("cluster_entry.py").read_text(encoding="utf-8")
     contract = plan.contract
     # A value is in a file, never in the command: see the entry.
-    inputs = [f"{'--' if kind == 'File' else '<'}{name}={INPUT_ROOT}/{name}" for name, kind in contract.inputs.items()]
+    inputs = [
+        f"{'<' if kind in PLAIN_TYPES else '--'}{name}={INPUT_ROOT}/{name}" for name, kind in contract.inputs.items()
+    ]
+    arguments = pod_arguments(
+        plan.code,
+        contract,
+        network=not plan.block_network,
+        strict=plan.sandbox != "process",
+        seconds=plan.timeout,
+        variables={*plan.env_vars, *(variable_of(secret) for secret in plan.secrets)},
+    )
     return [
-        *("python", "-c", entry, base64.b64encode(zlib.compress(plan.code.encode())).decode()),
-        json.dumps([contract.inputs, contract.outputs]),
+        *("python", *arguments),
         *inputs,
         *([f"--outputs={OUTPUT_ROOT}"] if contract.outputs else []),
     ]
