@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from endpoint import Endpoint, Reply
+from handmade import PLAN, coded
+from handmade import TOTAL_AND_COUNT as CODE
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import ModelRefusedError
@@ -14,40 +16,6 @@ from flyteplugins.codegen.core.events import AttemptFinished, Event
 
 pytestmark = pytest.mark.isolation
 
-PLAN = {"description": "Add up the amounts.", "approach": "Read the CSV, skip no row, sum `amount`.", "packages": []}
-
-CODE = """
-import argparse
-import csv
-import sys
-from pathlib import Path
-
-
-def total(path):
-    with open(path, newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows:
-        sys.exit(f"{path}: no rows")
-    if "amount" not in rows[0]:
-        sys.exit("column amount is missing")
-    return sum(float(row["amount"]) for row in rows), len(rows)
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--sales", required=True)
-    parser.add_argument("--outputs", default="/var/outputs")
-    args = parser.parse_args()
-    amount, count = total(args.sales)
-    folder = Path(args.outputs)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "total").write_text(str(amount))
-    (folder / "count").write_text(str(count))
-
-
-if __name__ == "__main__":
-    main()
-"""
 
 TESTS = """
 def write(path, *amounts):
@@ -70,11 +38,11 @@ def test_sample(run_solution):
 """
 
 WRONG_TESTS = TESTS.replace("== -0.75", "== 7.75")
-WRONG_CODE = CODE.replace('sum(float(row["amount"])', 'sum(abs(float(row["amount"]))')
+WRONG_CODE = CODE.replace("sum(amounts)", "sum(map(abs, amounts))")
 
 
 def code(source: str = CODE, **more: Any) -> dict[str, Any]:
-    return {"code": source, "packages": [], "system_packages": [], "examples": [], **more}
+    return coded(source, **more)
 
 
 def suite(source: str = TESTS) -> dict[str, Any]:

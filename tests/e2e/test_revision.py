@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from endpoint import Endpoint
 from flyte.io import File
+from handmade import PLAN, coded
+from handmade import TOTAL_AND_COUNT as CODE
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import InvalidRequestError, MissingCredentialError
@@ -19,39 +21,6 @@ pytestmark = pytest.mark.isolation
 
 FOLLOW_UP = "Leave negative amounts out of the total."
 
-CODE = """
-import argparse
-import csv
-import sys
-from pathlib import Path
-
-
-def total(path):
-    with open(path, newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows:
-        sys.exit(f"{path}: no rows")
-    if "amount" not in rows[0]:
-        sys.exit("column amount is missing")
-    amounts = [float(row["amount"]) for row in rows]
-    return sum(amounts), len(rows)
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--sales", required=True)
-    parser.add_argument("--outputs", default="/var/outputs")
-    args = parser.parse_args()
-    amount, count = total(args.sales)
-    folder = Path(args.outputs)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "total").write_text(str(amount))
-    (folder / "count").write_text(str(count))
-
-
-if __name__ == "__main__":
-    main()
-"""
 CHANGED = CODE.replace("sum(amounts)", "sum(amount for amount in amounts if amount >= 0)")
 
 TOTAL = """def test_total_adds_the_amounts(run_solution, tmp_path):
@@ -79,7 +48,6 @@ def test_negative_amounts_are_left_out_and_counted(run_solution, tmp_path):
     assert math.isclose(outputs["total"], 3.5)
     assert outputs["count"] == 3
 """
-PLAN = {"description": "Add up the amounts.", "approach": "Read the CSV, skip no row, sum `amount`.", "packages": []}
 NEW_PLAN = {
     "description": "Add up the amounts that are not negative.",
     "approach": "Read the CSV, skip no row, sum `amount` where it is not negative; count all rows.",
@@ -92,10 +60,6 @@ DROPPED = {
     "reason": "It expects -4.25 in the total.",
 }
 REVISED_TESTS = {"dropped": [DROPPED], "code": NEW_TEST, "packages": [], "coverage": []}
-
-
-def coded(source: str) -> dict[str, Any]:
-    return {"code": source, "packages": [], "system_packages": [], "examples": []}
 
 
 def diagnosis(error_type: str, **more: Any) -> dict[str, Any]:

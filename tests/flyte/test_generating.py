@@ -15,40 +15,20 @@ import pandas as pd
 import pytest
 from endpoint import Endpoint, Received, Reply
 from flyte.io import File
-from handmade import TOTAL
+from handmade import add_up
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import SolutionFailedError
 
 pytestmark = pytest.mark.isolation
 
-PLAN = {"description": "Add up the amounts.", "approach": "Read the CSV, sum `amount`.", "packages": []}
-TESTS = """
-def test_amounts_are_added(run_solution, tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("amount\\n1.5\\n-4\\n3\\n")
-    run = run_solution(sales=path)
-    assert run.outputs == {"total": 0.5, "rows": 3}
-"""
-CODE = TOTAL.replace(
-    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
-)
 
 env = flyte.TaskEnvironment(name="tests-of-generating")
 
 
-def answer(request: Received) -> Any:
-    """What a model that knows the job says to each step."""
-    return {
-        "plan": PLAN,
-        "code": {"code": CODE, "packages": [], "system_packages": [], "examples": []},
-        "tests": {"code": TESTS, "packages": [], "coverage": []},
-    }[request.step or ""]
-
-
 @pytest.fixture
 def agent(endpoint: Endpoint) -> AutoCoderAgent:
-    endpoint.respond = answer
+    endpoint.respond = add_up
     return AutoCoderAgent(name="total", model="openai/scripted", api_base=endpoint.url)
 
 
@@ -121,7 +101,7 @@ async def test_two_agents_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytes
         results = []
         for number, server in ((1, one), (2, other)):
             monkeypatch.setenv(f"KEY_{number}", f"key-of-agent-{number}")
-            server.respond = answer
+            server.respond = add_up
             frame = pd.DataFrame({"amount": [10.0**number]})
             agent = AutoCoderAgent(name="same", model="openai/m", api_base=server.url, api_key=f"KEY_{number}")
             results.append(agent.generate.aio(**asked(frame)))
@@ -174,7 +154,7 @@ def test_a_retry_of_a_task_whose_generation_was_interrupted_asks_what_was_not_an
         if request.step == "tests" and not refused:
             refused.append("tests")
             return Reply(status=401, error="key is revoked")
-        return answer(request)
+        return add_up(request)
 
     endpoint.respond = respond
     run = flyte.with_runcontext(mode="local").run(fails_while_generating, endpoint.url, sales)

@@ -9,40 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint import Endpoint, Received
-from handmade import TOTAL
+from endpoint import Endpoint
+from handmade import add_up
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 from flyteplugins.codegen.core.errors import InvalidRequestError
 
 pytestmark = pytest.mark.isolation
 
-TESTS = """
-def test_amounts_are_added(run_solution, tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("amount\\n1.5\\n-4\\n3\\n")
-    run = run_solution(sales=path)
-    assert run.outputs == {"total": 0.5, "rows": 3}
-"""
-CODE = TOTAL.replace(
-    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
-)
 
 Generate = Callable[..., Any]
-
-
-def answer(request: Received) -> Any:
-    return {
-        "plan": {"description": "Add up the amounts.", "approach": "Read the CSV, sum `amount`.", "packages": []},
-        "code": {"code": CODE, "packages": [], "system_packages": [], "examples": []},
-        "tests": {"code": TESTS, "packages": [], "coverage": []},
-    }[request.step or ""]
 
 
 @pytest.fixture
 def on_machine(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generate:
     """Generates on a machine of a name, which has folders of its own."""
-    endpoint.respond = answer
+    endpoint.respond = add_up
     sales = tmp_path / "sales.csv"
     sales.write_text("amount\n1\n2.5\n")
 

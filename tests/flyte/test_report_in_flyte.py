@@ -14,35 +14,21 @@ import flyte
 import pytest
 from endpoint import Endpoint, Received
 from flyte.io import File
-from handmade import TOTAL
+from handmade import ADD_UP, STRICT_TOTAL
 
 from flyteplugins.codegen import AutoCoderAgent
 from flyteplugins.codegen.core.errors import CodegenError
 
 pytestmark = pytest.mark.isolation
 
-PLAN = {"description": "Add up the amounts & more.", "approach": "Read the CSV, sum `amount`.", "packages": []}
-TESTS = """
-def test_amounts_are_added(run_solution, tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("amount\\n1.5\\n-4\\n3\\n")
-    run = run_solution(sales=path)
-    assert run.outputs == {"total": 0.5, "rows": 3}
-"""
-CODE = TOTAL.replace(
-    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
-)
 
 METADATA = Path("/tmp/flyte/metadata")  # noqa: S108 - where Flyte's local runs are
 env = flyte.TaskEnvironment(name="tests-of-the-report")
 
 
 def answer(request: Received) -> Any:
-    return {
-        "plan": PLAN,
-        "code": {"code": CODE, "packages": [], "system_packages": [], "examples": []},
-        "tests": {"code": TESTS, "packages": [], "coverage": []},
-    }[request.step or ""]
+    plan = {**ADD_UP["plan"], "description": "Add up the amounts & more."}
+    return {**ADD_UP, "plan": plan}[request.step or ""]
 
 
 async def generate(address: str, sales: File) -> bool:
@@ -73,7 +59,7 @@ async def revising(address: str, sales: File) -> bool:
     result = await agent.generate.aio(
         prompt="Add up the <amounts>.", samples={"sales": sales}, outputs={"total": float, "rows": int}
     )
-    return (await result.revise.aio(code=CODE.replace("sales: no rows", "sales: nothing there"))).success
+    return (await result.revise.aio(code=STRICT_TOTAL.replace("sales: no rows", "sales: nothing there"))).success
 
 
 @env.task

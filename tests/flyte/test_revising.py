@@ -9,7 +9,7 @@ import flyte
 import pytest
 from endpoint import Endpoint, Received
 from flyte.io import File
-from handmade import TOTAL
+from handmade import ADD_UP, STRICT_TOTAL, coded
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
 
@@ -17,17 +17,8 @@ pytestmark = pytest.mark.isolation
 
 env = flyte.TaskEnvironment(name="tests-of-revising")
 
-CODE = TOTAL.replace(
-    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
-)
-TESTS = """
-def test_amounts_are_added(run_solution, tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("amount\\n1.5\\n-4\\n3\\n")
-    assert run_solution(sales=path).outputs == {"total": 0.5, "rows": 3}
-"""
 FOLLOW_UP = "Leave negative amounts out of the total."
-CHANGED = CODE.replace("str(sum(amounts))", "str(sum(amount for amount in amounts if amount > 0))")
+CHANGED = STRICT_TOTAL.replace("str(sum(amounts))", "str(sum(amount for amount in amounts if amount > 0))")
 NEW_TEST = """
 def test_negative_amounts_are_left_out(run_solution, tmp_path):
     path = tmp_path / "sales.csv"
@@ -38,16 +29,11 @@ PLAN = {"description": "Add up what is not negative.", "approach": "As the follo
 DROPPED = {"name": "test_amounts_are_added", "quote": "Leave negative amounts out", "reason": "It adds -4."}
 
 
-def coded(source: str) -> dict[str, Any]:
-    return {"code": source, "packages": [], "system_packages": [], "examples": []}
-
-
 def said(request: Received) -> Any:
     """What a model that knows the job says to each step."""
     return {
+        **ADD_UP,
         "plan": PLAN,
-        "code": coded(CODE),
-        "tests": {"code": TESTS, "packages": [], "coverage": []},
         "revise_plan": {**PLAN, "unmet": ""},
         "revise_code": coded(CHANGED),
         "revise_tests": {"dropped": [DROPPED], "code": NEW_TEST, "packages": [], "coverage": []},

@@ -13,7 +13,7 @@ import flyte
 import flytekit
 import pandas as pd
 import pytest
-from endpoint import Endpoint, Received
+from endpoint import Endpoint
 from flyteidl.core.literals_pb2 import LiteralMap
 from flytekit import Secret, dynamic, eager, task, workflow
 from flytekit.core.context_manager import FlyteContextManager
@@ -21,7 +21,7 @@ from flytekit.core.type_engine import TypeEngine
 from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
-from handmade import TOTAL
+from handmade import add_up
 
 from flyteplugins.codegen import AutoCoderAgent as Flyte2Agent
 from flyteplugins.codegen.core.errors import InvalidRequestError
@@ -29,33 +29,13 @@ from flyteplugins.codegen.flytekit import AutoCoderAgent, CodeGenEvalResult
 
 pytestmark = pytest.mark.isolation
 
-PLAN = {"description": "Add up the amounts.", "approach": "Read the CSV, sum `amount`.", "packages": []}
-TESTS = """
-def test_amounts_are_added(run_solution, tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("amount\\n1.5\\n-4\\n3\\n")
-    run = run_solution(sales=path)
-    assert run.outputs == {"total": 0.5, "rows": 3}
-"""
-CODE = TOTAL.replace(
-    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
-)
 
 flyte2 = flyte.TaskEnvironment(name="tests-of-both-flytes")
 
 
-def answer(request: Received) -> Any:
-    """What a model that knows the job says to each step."""
-    return {
-        "plan": PLAN,
-        "code": {"code": CODE, "packages": [], "system_packages": [], "examples": []},
-        "tests": {"code": TESTS, "packages": [], "coverage": []},
-    }[request.step or ""]
-
-
 @pytest.fixture
 def address(endpoint: Endpoint) -> str:
-    endpoint.respond = answer
+    endpoint.respond = add_up
     return endpoint.url
 
 
