@@ -3,9 +3,19 @@
 from flyteplugins.codegen.auto_coder_agent import AutoCoderAgent
 from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.result import ResultVerbs
+from flyteplugins.codegen.core.review import ReviewDecision, ReviewRequest
 from flyteplugins.codegen.core.types import CodeGenEvalResult, CodePlan, CodeSolution, ErrorDiagnosis
 
-__all__ = ["AutoCoderAgent", "Budget", "CodeGenEvalResult", "CodePlan", "CodeSolution", "ErrorDiagnosis"]
+__all__ = [
+    "AutoCoderAgent",
+    "Budget",
+    "CodeGenEvalResult",
+    "CodePlan",
+    "CodeSolution",
+    "ErrorDiagnosis",
+    "ReviewDecision",
+    "ReviewRequest",
+]
 
 
 def _verbs() -> ResultVerbs:

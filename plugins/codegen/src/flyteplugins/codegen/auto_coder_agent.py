@@ -12,7 +12,14 @@ from flyte.io import File
 from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
-from flyteplugins.codegen.core.settings import CACHE_MODES, RUNTIMES, SAMPLE_PRIVACY, Settings
+from flyteplugins.codegen.core.settings import (
+    CACHE_MODES,
+    REVIEW_DEFAULTS,
+    REVIEW_KINDS,
+    RUNTIMES,
+    SAMPLE_PRIVACY,
+    Settings,
+)
 from flyteplugins.codegen.core.sync import TwoFaced
 
 if TYPE_CHECKING:
@@ -75,6 +82,14 @@ class AutoCoderAgent(Settings):
             as for `model`, or mappings with `model` and any of `api_key`, `api_base` and `litellm_params`.
         store: Where answers, runs and generations are recorded: the state folder of this machine if None, another
             folder, or the address of an object store such as `s3://bucket/prefix`, which machines share.
+        review: What a person is to approve: `plan` before code is written to it, `code` before each version of it is
+            run for the first time, `packages` before an environment with them is built; several as a list.
+        review_timeout: Seconds that the person may take for each; as long as they like if None. No limit on the
+            generation's time counts them.
+        review_default: What holds where nobody answers in time: `reject` ends the generation with the best so far,
+            `approve` goes on.
+        on_review: Decides in the person's stead or asks them: takes a `ReviewRequest`, returns a `ReviewDecision`, and
+            may be a coroutine function. Without it they are asked through Flyte or in the terminal.
         on_event: Is told what happens while a generation runs; see `flyteplugins.codegen.core.events`.
 
     Raises:
@@ -85,6 +100,7 @@ class AutoCoderAgent(Settings):
         _one_of("backend", self.backend, (*_BACKENDS, *_PLANNED_BACKENDS))
         _one_of("sandbox", self.sandbox, RUNTIMES)
         _one_of("cache", self.cache, CACHE_MODES)
+        _one_of("image_strategy", self.image_strategy, IMAGE_STRATEGIES)
         _one_of("sample_privacy", self.sample_privacy, SAMPLE_PRIVACY)
         for setting in ("name", "model"):
             if not isinstance(getattr(self, setting), str) or not getattr(self, setting).strip():
@@ -92,10 +108,11 @@ class AutoCoderAgent(Settings):
         for setting, least in (("max_iterations", 1), ("max_sample_rows", 0), ("sandbox_retries", 0)):
             if not isinstance(getattr(self, setting), int) or getattr(self, setting) < least:
                 raise InvalidRequestError(f"{setting} must be a whole number of at least {least}.")
-        for setting in ("timeout", "max_calls", "max_tokens_total", "max_seconds", "call_timeout"):
+        for setting in ("timeout", "max_calls", "max_tokens_total", "max_seconds", "call_timeout", "review_timeout"):
             value = getattr(self, setting)
             if value is not None and value <= 0:
                 raise InvalidRequestError(f"{setting} must be more than 0.")
+        _check_review(self)
         if not isinstance(self.budget, (Budget, type(None))):
             raise InvalidRequestError(f"budget must be a Budget, such as Budget(usd=2.0), not {self.budget!r}.")
         if not isinstance(self.store, (str, Path, type(None))) or self.store == "":
@@ -169,6 +186,17 @@ class AutoCoderAgent(Settings):
             return result
         finally:
             await desk.workshop.close()
+
+
+def _check_review(settings: Settings) -> None:
+    asked = [settings.review] if isinstance(settings.review, str) else settings.review
+    if asked is not None and not isinstance(asked, (list, tuple)):
+        raise InvalidRequestError(f"review must be one of {', '.join(REVIEW_KINDS)}, or a list of them.")
+    for kind in asked or ():
+        _one_of("review", kind, REVIEW_KINDS)
+    _one_of("review_default", settings.review_default, REVIEW_DEFAULTS)
+    if settings.on_review is not None and not callable(settings.on_review):
+        raise InvalidRequestError("on_review must be a function that takes a ReviewRequest.")
 
 
 def _one_of(setting: str, value: object, known: Sequence[str]) -> None:

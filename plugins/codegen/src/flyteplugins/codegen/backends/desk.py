@@ -16,8 +16,9 @@ from flyte.io import File
 from flyteplugins.codegen.backends import answers
 from flyteplugins.codegen.backends.draft import Draft, Turn
 from flyteplugins.codegen.backends.messages import Messages
+from flyteplugins.codegen.backends.review import Reviewer, let_run
 from flyteplugins.codegen.backends.workshop import Needs, Workshop, lacking_a_library, not_built, tests_not_built
-from flyteplugins.codegen.checks.check import Bench, Subject, check, check_rules
+from flyteplugins.codegen.checks.check import Bench, Subject, check
 from flyteplugins.codegen.checks.head_start import start_early
 from flyteplugins.codegen.core.errors import (
     AnswerCutOffError,
@@ -70,6 +71,7 @@ class Desk:
         store: Folder of the pinned files.
         emit: Takes the events.
         page: The report in the Flyte task that asked, which grows with the events.
+        reviewer: Asks a person for what the settings say they are to approve.
         latest: The newest draft, for a generation that ends before its first check.
         attempt: The attempt that model calls belong to, counted from 1; 0 before the first.
         timeline: The steps so far, in time.
@@ -89,6 +91,7 @@ class Desk:
     store: Path
     emit: Callable[[Event], None]
     page: FlyteReport
+    reviewer: Reviewer = field(default_factory=Reviewer)
     latest: Draft | None = None
     attempt: int = 0
     timeline: Timeline = field(default_factory=Timeline)
@@ -116,9 +119,9 @@ class Desk:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def plan(self) -> CodePlan:
-        """Ask how the request is to be met."""
-        answer = await self.ask(answers.plan_step(), self.messages.plan())
+    async def plan(self, said: Sequence[Message] = ()) -> CodePlan:
+        """Ask how the request is to be met; `said` is what follows where a person rejected a plan."""
+        answer = await self.ask(answers.plan_step(), [*self.messages.plan(), *said])
         # Download and start what the plan names while the code is being written; what is built in the end follows the
         # code.
         needs = self.workshop.for_plan(answer)
@@ -137,15 +140,17 @@ class Desk:
 
     async def write(self, plan: CodePlan) -> Draft:
         """Ask for the code and, beside it and without seeing it, for the tests; build while the tests are written."""
+        self.latest = Draft(plan, _NO_CODE)
         if self.settings.skip_tests:
             return Draft(plan, await self._write_code(plan))
         solution, tests = await both(self._write_code(plan), self._write_tests(Draft(plan, _NO_CODE), None))
         return dataclasses.replace(tests, solution=solution)
 
     async def judge(self, draft: Draft, attempt: int) -> Turn:
-        """Build the draft's environment and check the draft in it."""
+        """Build the draft's environment and check the draft in it, where a person lets it."""
         self.attempt, self.latest = attempt, draft
-        static, failure = check_rules(draft.solution.code, self.request.contract)
+        draft, static, failure = await let_run(self, draft)
+        self.latest = draft
         if failure:
             return Turn(attempt, draft, Verdict(checks=(static,), failure=failure))
         try:

@@ -65,7 +65,7 @@ class Turn:
     def rank(self) -> tuple[int, int]:
         """How far it came: the stage first, then the tests that passed."""
         failure = self.verdict.failure
-        stages = ["static", "environment", "contract", "tests", "suite"]
+        stages = ["static", "review", "environment", "contract", "tests", "suite"]
         stage = stages.index(failure.stage) if failure else len(stages)
         return stage, sum(case.passed for case in self.verdict.suite.cases) if self.verdict.suite else 0
 

@@ -44,7 +44,9 @@ _OF_THE_MODEL: Final = frozenset({"model", "api_base", "litellm_params", "fallba
 
 _DECIDES_NOTHING: Final = frozenset(
     {"name", "api_key", "sandbox_retries", "cache", "store", "on_event", "call_timeout", "run_image"}
+    | {"image_strategy", "base_image", "wheels"}
     | {"budget", "max_calls", "max_tokens_total", "max_seconds"}
+    | {"review", "review_timeout", "review_default", "on_review"}
 )
 """Settings that change nothing in a result that came about. Of the limits it is looked at whether they held."""
 
@@ -80,7 +82,7 @@ async def served_or(
         await FlyteReport(settings.name, asked.prompt).finish(recorded)
         return recorded
     result = await generate(asked, contract)
-    if result.success:
+    if result.success and not any(review.timed_out for review in result.reviews):
         await record.add(KIND, key, _body(result))
     return _warned(result, troubles)
 
@@ -162,6 +164,7 @@ def _decides(settings: Settings, asked: Asked, contract: Contract) -> dict[str, 
         "schema": asked.schema,
         "constraints": list(asked.constraints or ()),
         "follow_ups": list(asked.follow_ups),
+        **({"reviewed": list(settings.reviewed)} if settings.reviewed else {}),
         # As pairs: the order in which they are declared decides too.
         "samples": [[name, file.name, file.hash] for name, file in (asked.samples or {}).items()],
         "inputs": list(contract.inputs.items()),

@@ -15,7 +15,9 @@ from typing import Any, Final
 from flyteplugins.codegen.backends.asked import Asked
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.messages import Messages
-from flyteplugins.codegen.backends.workshop import Workshop
+from flyteplugins.codegen.backends.review import Reviewer
+from flyteplugins.codegen.backends.review_channels import channel_for
+from flyteplugins.codegen.backends.workshop import Workshop, lines_of
 from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.credentials import is_credential
@@ -37,7 +39,7 @@ from flyteplugins.codegen.models.model import Model
 from flyteplugins.codegen.models.provider import provider_for
 from flyteplugins.codegen.models.step import Message
 from flyteplugins.codegen.models.transcript import Transcript
-from flyteplugins.codegen.packages.spec import python_version
+from flyteplugins.codegen.packages.spec import environment_spec, python_version
 from flyteplugins.codegen.record import open_record
 from flyteplugins.codegen.report.in_flyte import FlyteReport
 from flyteplugins.codegen.report.log import log_event
@@ -79,6 +81,8 @@ async def open_desk(settings: Settings, asked: Asked, contract: Contract, *, ask
 
     # The first that reads samples, and Flyte, would import it in threads of their own, side by side.
     await asyncio.to_thread(load, "pyarrow")
+    # A person's own version needs no approval.
+    channel = channel_for(settings) if asks else None
     runtime, isolation = await choose(settings.sandbox)
     runtime = settings.jobs_through(runtime)
     python = python_version(settings.image_config.python_version if settings.image_config else None)
@@ -113,7 +117,8 @@ async def open_desk(settings: Settings, asked: Asked, contract: Contract, *, ask
             hide=functools.partial(redact, values=_never_told(settings, secrets)),
             warn=warn,
         ),
-        workshop=Workshop(executor, python, tuple(settings.base_packages or ()), emit),
+        workshop=_workshop(executor, python, settings, emit, asks=asks),
+        reviewer=Reviewer(channel, record),
         isolation=isolation,
         limits=limits_of(settings.resources, settings.timeout or CHECK_SECONDS),
         env=env,
@@ -148,6 +153,17 @@ async def preview(settings: Settings, asked: Asked) -> dict[str, list[Message]]:
     if not settings.skip_tests:
         steps["tests"] = messages.tests(plan, range(1, len(request.constraints) + 1), None)
     return steps
+
+
+def _workshop(
+    executor: Executor, python: str, settings: Settings, emit: Callable[[Event], None], *, asks: bool
+) -> Workshop:
+    workshop = Workshop(executor, python, tuple(settings.base_packages or ()), emit)
+    if asks and "packages" in settings.reviewed:
+        # What the user and we ourselves want is no model's choice.
+        wanted = [*workshop.base_packages, *workshop.for_tests().spec.packages]
+        workshop.approved = set(lines_of(environment_spec(python, wanted)))
+    return workshop
 
 
 async def _take_in(asked: Asked, contract: Contract) -> Request:

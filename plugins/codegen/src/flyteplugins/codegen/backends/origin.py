@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flyteplugins.codegen.core.request import Request
     from flyteplugins.codegen.data.constraints import Evaluation
 
-_ELSEWHERE: Final = frozenset({"resources", "env_vars", "secrets", "on_event", "run_image"})
+_ELSEWHERE: Final = frozenset({"resources", "env_vars", "secrets", "on_event", "on_review", "run_image"})
 """Settings that the defaults of `run()` keep, the callback, which is no data, and what flytekit's agent alone has."""
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
@@ -127,6 +127,9 @@ def _of_runs(defaults: RunDefaults) -> dict[str, Any]:
         "resources": flyte.Resources(**amounts) if any(amounts.values()) else None,
         "env_vars": dict(defaults.env_vars) or None,
         "secrets": secrets or None,
+        "image_strategy": defaults.image_strategy,
+        "base_image": defaults.base_image,
+        "wheels": defaults.wheels,
     }
 
 

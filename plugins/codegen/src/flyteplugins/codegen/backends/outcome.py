@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from flyteplugins.codegen.backends.defaults import defaults_of
@@ -64,7 +64,8 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
         receipt=_receipt(desk, best),
         defaults=defaults_of(desk.settings),
         usage=usage,
-        history=[_attempt(turn, desk.diagnoses.get(turn.attempt)) for turn in turns],
+        history=[_attempt(turn, desk.diagnoses.get(turn.attempt), desk.reviewer.written) for turn in turns],
+        reviews=list(desk.reviewer.reviews),
         origin=origin_of(desk.settings, desk.request, desk.messages.evaluation),
         pictures=[profile.picture for profile in desk.messages.profiles.values()],
     )
@@ -73,11 +74,12 @@ def result_of(desk: Desk, turns: Sequence[Turn], stopped: str | None) -> CodeGen
     return result.model_copy(update={"timeline": desk.timeline.spans})
 
 
-def _attempt(turn: Turn, diagnosis: ErrorDiagnosis | None) -> Attempt:
+def _attempt(turn: Turn, diagnosis: ErrorDiagnosis | None, by_person: Collection[str]) -> Attempt:
     failure = turn.verdict.failure
     return Attempt(
         number=turn.attempt,
         code=turn.draft.solution.code,
+        by="person" if turn.draft.solution.code in by_person else "model",
         tests=turn.draft.tests,
         packages=list(turn.packages),
         passed=turn.verdict.passed,
@@ -107,6 +109,7 @@ def _error(best: Turn | None, turns: Sequence[Turn], stopped: str | None, withou
 
 _AT: Final = {
     "static": "the script's contract",
+    "review": "a person's review",
     "environment": "its environment",
     "contract": "the run on the samples",
     "tests": "its tests",

@@ -8,7 +8,14 @@ from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.draft import Draft, Turn
 from flyteplugins.codegen.backends.outcome import result_of
 from flyteplugins.codegen.backends.repair import diagnose, give_up_reason, open_advice, repair
-from flyteplugins.codegen.core.errors import BudgetExceededError, CodegenError, InfrastructureError, ModelError
+from flyteplugins.codegen.backends.review import approved_plan
+from flyteplugins.codegen.core.errors import (
+    BudgetExceededError,
+    CodegenError,
+    InfrastructureError,
+    ModelError,
+    ReviewRejectedError,
+)
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.together import both
 
@@ -48,7 +55,7 @@ async def carry_out(desk: Desk, begin: Callable[[], Awaitable[Draft]]) -> CodeGe
     reason: str | None = None
     try:
         reason = await desk.in_time(_attempts(desk, begin, turns))
-    except (ModelError, BudgetExceededError, InfrastructureError) as error:
+    except (ModelError, BudgetExceededError, InfrastructureError, ReviewRejectedError) as error:
         stopped, reason = error, str(error)
     result = result_of(desk, turns, reason)
     if not result.success and not isinstance(stopped, (BudgetExceededError, InfrastructureError)):
@@ -79,4 +86,4 @@ async def _attempts(desk: Desk, begin: Callable[[], Awaitable[Draft]], turns: li
 
 async def _first_draft(desk: Desk) -> Draft:
     plan, _ = await both(desk.plan(), desk.read_constraints())
-    return await desk.write(plan)
+    return await desk.write(await approved_plan(desk, plan, desk.plan))

@@ -94,8 +94,8 @@ async def repair(desk: Desk, turn: Turn, diagnosis: ErrorDiagnosis) -> Draft:
 async def _repair_tests(
     desk: Desk, draft: Draft, failure: Failure | None, diagnosis: ErrorDiagnosis, problem: str
 ) -> Draft:
-    if draft.tests is None or (failure and failure.stage == "tests" and not failure.tests):
-        # The module itself does not load, so there is no single test to mend.
+    if draft.tests is None or (failure and failure.stage in ("tests", "review") and not failure.tests):
+        # The module itself does not load, or a person rejected its packages: there is no single test to mend.
         return await desk.rewrite_tests(draft, problem)
     if failure and failure.stage == "suite":
         return await desk.more_tests(draft, problem)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from pydantic import Field
@@ -15,6 +17,7 @@ from flyteplugins.codegen.backends.opening import open_desk
 from flyteplugins.codegen.backends.origin import WITHHELD, origin_of, settings_of
 from flyteplugins.codegen.backends.outcome import NOT_CHECKED, result_of
 from flyteplugins.codegen.backends.pipeline import carry_out
+from flyteplugins.codegen.backends.review import approved_plan
 from flyteplugins.codegen.backends.revised_tests import compared, revised, revised_tests_step, sources
 from flyteplugins.codegen.checks.proof import FORMER
 from flyteplugins.codegen.core.errors import InvalidRequestError, ModelError
@@ -24,7 +27,7 @@ from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.core.together import both
 from flyteplugins.codegen.core.values import parse_value
 from flyteplugins.codegen.data.constraints import ParsedConstraints
-from flyteplugins.codegen.models.step import Step
+from flyteplugins.codegen.models.step import Message, Step
 from flyteplugins.codegen.packages.distributions import detect_packages
 from flyteplugins.codegen.results.script import changed_requirements, requirement_name, without_metadata
 from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
@@ -92,7 +95,8 @@ async def _revised(
 
 async def _by_model(desk: Desk, before: Draft, follow_up: str, reasons: dict[str, str]) -> Draft:
     """Change the plan first; then the code and, beside it and without seeing it, the tests."""
-    plan = await _plan(desk, before, follow_up)
+    again = partial(_plan, desk, before, follow_up)
+    plan = await approved_plan(desk, await again(), again)
     draft = dataclasses.replace(before, plan=plan, former=before.solution.code)
     solution, tests = await both(_code(desk, draft, follow_up), _tests(desk, draft, follow_up, reasons))
     return dataclasses.replace(tests, solution=solution)
@@ -121,8 +125,9 @@ def _with_environment(after: CodeGenEvalResult, before: CodeGenEvalResult, draft
     )
 
 
-async def _plan(desk: Desk, before: Draft, follow_up: str) -> CodePlan:
-    answer = await desk.ask(Step("revise_plan", RevisedPlan), desk.messages.revise_plan(before, follow_up))
+async def _plan(desk: Desk, before: Draft, follow_up: str, said: Sequence[Message] = ()) -> CodePlan:
+    messages = [*desk.messages.revise_plan(before, follow_up), *said]
+    answer = await desk.ask(Step("revise_plan", RevisedPlan), messages)
     if answer.unmet.strip():
         # It is what failed, so whoever asks again asks it anew.
         await desk.model.withdraw()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flyteplugins.codegen.backends.draft import Draft
-from flyteplugins.codegen.core.environment import EnvironmentSpec
+from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
 from flyteplugins.codegen.core.errors import CodegenError, EnvironmentBuildError
 from flyteplugins.codegen.core.events import EnvironmentReady, Event, StepStarted
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
@@ -22,6 +22,9 @@ from flyteplugins.codegen.tasks.executor import Environment, Executor
 
 TOOLS: Final = ("numpy", "pandas", "pyarrow", "pytest")
 """What the tests' own environment always has; the solution's environment has none of it unless it asks."""
+
+APT: Final = "apt:"
+"""What the name of a Debian package begins with where it stands among other packages."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,16 @@ class Workshop:
         python: Version of the interpreter, `major.minor`.
         base_packages: What the user wants in every environment of the solution.
         emit: Takes the events.
+        approved: Packages of environments that may be built; None where nobody is asked about them.
+        instead: Environments that a person chose in the place of others, by the key of those.
     """
 
     executor: Executor
     python: str
     base_packages: tuple[str, ...]
     emit: Callable[[Event], None]
+    approved: set[str] | None = None
+    instead: dict[str, EnvironmentSpec] = field(default_factory=dict)
     _background: set[asyncio.Future[None]] = field(default_factory=set)
 
     def for_solution(self, draft: Draft) -> Needs:
@@ -62,7 +69,7 @@ class Workshop:
         if not self.executor.runtime.installs_system_packages:
             # Most code runs without what a model lists here; if it does not, the run says what is missing.
             system = set()
-        return Needs(environment_spec(self.python, found.packages, system), found.guessed)
+        return self._chosen(environment_spec(self.python, found.packages, system), found.guessed)
 
     def for_plan(self, plan: CodePlan) -> Needs:
         """What the code will probably need; there is none yet to hold the model's names against."""
@@ -73,7 +80,19 @@ class Workshop:
         if draft is None:
             return Needs(environment_spec(self.python, TOOLS))
         base = [*TOOLS, *draft.added_test_packages]
-        return Needs(environment_spec(self.python, packages_of_tests(draft.tests or "", draft.test_packages, base)))
+        spec = environment_spec(self.python, packages_of_tests(draft.tests or "", draft.test_packages, base))
+        return self._chosen(spec)
+
+    async def resolve(self, needs: Needs) -> Lock:
+        """What an environment would come to; only the index is asked, and nothing is downloaded or built.
+
+        Raises:
+            EnvironmentBuildError: It can't be resolved.
+        """
+        from flyteplugins.codegen.packages.resolve import linux_platform, resolve
+
+        platform = linux_platform() if self.executor.runtime.name == "docker" else None
+        return await resolve(needs.spec, platform=platform, guessed=needs.guessed)
 
     async def build(self, needs: Needs, attempt: int) -> Environment:
         """Build what is needed, or use what stands.
@@ -87,7 +106,12 @@ class Workshop:
         return environment
 
     def warm_up(self, needs: Needs, then: Callable[[Environment], Awaitable[None]] | None = None) -> None:
-        """Build behind the model's back, and do something with it; a failure shows when it is really needed."""
+        """Build behind the model's back, and do something with it; a failure shows when it is really needed.
+
+        What a person is to approve first is not built before they did.
+        """
+        if self.approved is not None and not self.approved.issuperset(lines_of(needs.spec)):
+            return
 
         async def quietly() -> None:
             with contextlib.suppress(CodegenError):
@@ -105,6 +129,14 @@ class Workshop:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.executor.close()
+
+    def _chosen(self, spec: EnvironmentSpec, guessed: tuple[str, ...] = ()) -> Needs:
+        return Needs(self.instead.get(spec.key, spec), guessed)
+
+
+def lines_of(spec: EnvironmentSpec) -> tuple[str, ...]:
+    """What an environment is made of, one a line, as a person reads and edits it."""
+    return (*spec.packages, *(f"{APT}{name}" for name in spec.system_packages))
 
 
 def packages_of_tests(tests: str, suggested: Iterable[str] = (), base: Iterable[str] = TOOLS) -> tuple[str, ...]:

@@ -179,6 +179,8 @@ def _about_entry(kind: str, body: dict[str, Any]) -> str:
     if kind == "runs":
         outputs = body.get("outputs") or ()
         return f"{body.get('name') or 'run'}, exited {body.get('exit_code', '?')}, {len(outputs)} files"
+    if kind == "reviews":
+        return f"{body.get('kind', '?')} {body.get('verdict', '?')}, asked by {body.get('channel', '?')}"
     try:
         plan = json.loads(body["result"])["plan"]["description"]
     except (KeyError, TypeError, ValueError):

@@ -76,6 +76,37 @@ class CheckFinished(Event):
 
 
 @dataclass(frozen=True)
+class ReviewAsked(Event):
+    """A person is asked to approve something; the generation's clock stands still until they answer.
+
+    `kind` is `plan`, `code` or `packages`, `number` says which version of it, `channel` how they are asked: `callback`,
+    `flyte` or `terminal`.
+    """
+
+    kind: str
+    number: int
+    channel: str
+
+
+@dataclass(frozen=True)
+class ReviewAnswered(Event):
+    """What was decided; `verdict` is `approved`, `rejected` or `edited`.
+
+    `by` is who decided where that is known, `seconds` how long they took. `timed_out` says that nobody answered and
+    the default decision was taken; `served` that the record had a person's decision on the very same.
+    """
+
+    kind: str
+    verdict: str
+    reason: str
+    by: str
+    channel: str
+    seconds: float
+    timed_out: bool = False
+    served: bool = False
+
+
+@dataclass(frozen=True)
 class AttemptFinished(Event):
     """An attempt is judged; `error_type` is None where it passed."""
 

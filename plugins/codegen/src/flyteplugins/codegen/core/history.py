@@ -38,6 +38,7 @@ class Attempt(Data):
     Attributes:
         number: Counted from 1.
         code: Source of the code.
+        by: Who wrote the code.
         tests: Source of the tests; None with `skip_tests`.
         packages: Distributions of its environment, as they were asked for.
         passed: Whether all checks and tests passed.
@@ -50,6 +51,7 @@ class Attempt(Data):
 
     number: int
     code: str
+    by: Literal["model", "person"] = "model"
     tests: str | None = None
     packages: list[str] = Field(default_factory=list)
     passed: bool = False
@@ -58,6 +60,36 @@ class Attempt(Data):
     cases: list[TestCase] = Field(default_factory=list)
     error_type: Artefact | None = None
     reason: str = ""
+
+
+class Review(Data):
+    """A decision on something that a person was asked to approve.
+
+    Attributes:
+        kind: What was shown.
+        attempt: The attempt that it belongs to, counted from 1; 0 for a plan.
+        version: What was shown: the approach of the plan, the source of the code, or the packages, one a line.
+        verdict: What was decided.
+        reason: Why, of a rejection.
+        edited: The person's own version; empty where there is none.
+        by: Who decided, where that is known.
+        channel: How they were asked: `callback`, `flyte` or `terminal`.
+        seconds: How long they took; the generation's own time does not count it.
+        timed_out: Whether nobody answered and the default decision was taken.
+        served: Whether the decision came from the record.
+    """
+
+    kind: Literal["plan", "code", "packages"]
+    attempt: int = 0
+    version: str = ""
+    verdict: Literal["approved", "rejected", "edited"]
+    reason: str = ""
+    edited: str = ""
+    by: str = ""
+    channel: str = ""
+    seconds: float = 0.0
+    timed_out: bool = False
+    served: bool = False
 
 
 class DroppedTest(Data):

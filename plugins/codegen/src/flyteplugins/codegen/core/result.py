@@ -15,9 +15,10 @@ from flyteplugins.codegen.core.contract import VALUE_TYPES, Contract, type_name
 from flyteplugins.codegen.core.data import Data
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
-from flyteplugins.codegen.core.history import Attempt, Revision, Span
+from flyteplugins.codegen.core.history import Attempt, Review, Revision, Span
 from flyteplugins.codegen.core.pictures import SamplePicture
 from flyteplugins.codegen.core.receipt import Receipt
+from flyteplugins.codegen.core.settings import ImageStrategy
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
 from flyteplugins.codegen.core.sync import TwoFaced
 from flyteplugins.codegen.core.usage import Usage
@@ -61,6 +62,9 @@ class RunDefaults(Data):
     registry: str | None = None
     registry_secret: str | None = None
     store: str | None = None
+    image_strategy: ImageStrategy = "auto"
+    base_image: str | None = None
+    wheels: str | None = None
 
 
 class Origin(Data):
@@ -182,6 +186,7 @@ class CodeGenEvalResult(Data):
         history: Its attempts, in order.
         timeline: Its steps in time.
         revisions: How it was changed after it was generated, the oldest first.
+        reviews: What a person was asked to approve and what was decided, in order.
         pictures: How the values of the samples are spread.
         origin: What was asked, for follow-up requests.
     """
@@ -215,6 +220,7 @@ class CodeGenEvalResult(Data):
     history: list[Attempt] = Field(default_factory=list)
     timeline: list[Span] = Field(default_factory=list)
     revisions: list[Revision] = Field(default_factory=list)
+    reviews: list[Review] = Field(default_factory=list)
     pictures: list[SamplePicture] = Field(default_factory=list)
     origin: Origin = Field(default_factory=Origin)
 

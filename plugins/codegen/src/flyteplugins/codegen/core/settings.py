@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import flyte
 from flyte.sandbox import ImageConfig
@@ -13,11 +13,23 @@ from flyte.sandbox import ImageConfig
 from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.events import Event
 
+if TYPE_CHECKING:
+    from flyteplugins.codegen.core.review import OnReview
+
 CacheMode = Literal["auto", "override", "disable"]
 CACHE_MODES: Final = ("auto", "override", "disable")
 
+ImageStrategy = Literal["auto", "build", "install"]
+IMAGE_STRATEGIES: Final = ("auto", "build", "install")
+
 SamplePrivacy = Literal["rows", "schema"]
 SAMPLE_PRIVACY: Final = ("rows", "schema")
+
+ReviewKind = Literal["plan", "code", "packages"]
+REVIEW_KINDS: Final = ("plan", "code", "packages")
+
+ReviewDefault = Literal["reject", "approve"]
+REVIEW_DEFAULTS: Final = ("reject", "approve")
 
 RUNTIMES: Final = ("auto", "bubblewrap", "docker", "process")
 
@@ -60,6 +72,20 @@ class Settings:
     fallback_models: list[str | dict[str, Any]] | None = None
     store: str | Path | None = None
     on_event: Callable[[Event], None] | None = field(default=None, compare=False, repr=False)
+    review: ReviewKind | list[ReviewKind] | None = None
+    review_timeout: float | None = None
+    review_default: ReviewDefault = "reject"
+    on_review: OnReview | None = field(default=None, compare=False, repr=False)
+    image_strategy: ImageStrategy = "auto"
+    base_image: str | None = None
+    wheels: str | None = None
+
+    @property
+    def reviewed(self) -> tuple[ReviewKind, ...]:
+        """What a person is to approve, in the order in which it comes up."""
+        asked = [self.review] if isinstance(self.review, str) else self.review or []
+        kinds: tuple[ReviewKind, ...] = REVIEW_KINDS
+        return tuple(kind for kind in kinds if kind in asked)
 
     @property
     def limits(self) -> Budget:

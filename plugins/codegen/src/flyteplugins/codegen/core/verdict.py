@@ -11,8 +11,9 @@ from flyteplugins.codegen.core.data import Data
 Artefact = Literal["logic", "environment", "test_error"]
 """The artefact to change: the code, the environment or the tests."""
 
-Stage = Literal["static", "environment", "contract", "tests", "suite"]
-"""Where a draft failed; `suite` means that the tests passed and could not have failed."""
+Stage = Literal["static", "review", "environment", "contract", "tests", "suite"]
+"""Where a draft failed; `review` means that a person rejected it, `suite` that the tests passed and could not have
+failed."""
 
 
 class ErrorDiagnosis(Data):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 from flyteplugins.codegen.core.budget import Budget
 from flyteplugins.codegen.core.errors import BudgetExceededError
@@ -24,6 +26,7 @@ class Account:
         self._calls = 0
         self._cost = 0.0
         self._started = time.monotonic()
+        self._stopped: float | None = None
 
     @property
     def usage(self) -> Usage:
@@ -35,8 +38,11 @@ class Account:
 
     @property
     def seconds(self) -> float:
-        """The generation's clock: wall time since it began, and what it took before it was interrupted."""
-        return time.monotonic() - self._started
+        """The generation's clock: wall time since it began, and what it took before it was interrupted.
+
+        What a person takes to decide is no part of it.
+        """
+        return self._now - self._started
 
     @property
     def seconds_left(self) -> float | None:
@@ -50,7 +56,17 @@ class Account:
         Args:
             seconds: What the clock is to show at least.
         """
-        self._started = min(self._started, time.monotonic() - seconds)
+        self._started = min(self._started, self._now - seconds)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop the clock for as long as a person is asked; nothing else may stop it meanwhile."""
+        self._stopped = time.monotonic()
+        try:
+            yield
+        finally:
+            self._started += time.monotonic() - self._stopped
+            self._stopped = None
 
     def start_call(self, step: str) -> None:
         """Take one call from the budget, before it is made, so that calls side by side can't overdraw it.
@@ -109,6 +125,10 @@ class Account:
             f"The limit of {limit} is reached ({setting}): {self._calls} model calls, {self._tokens} tokens, "
             f"{money}{self.seconds:.1f} s were used. Raise it, or ask for less in one generation."
         )
+
+    @property
+    def _now(self) -> float:
+        return time.monotonic() if self._stopped is None else self._stopped
 
     @property
     def _tokens(self) -> int:

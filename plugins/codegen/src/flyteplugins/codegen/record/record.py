@@ -26,7 +26,7 @@ from flyteplugins.codegen.record.shelf import LocalShelf, Shelf
 
 logger = logging.getLogger(__name__)
 
-KINDS: Final = ("answers", "runs", "generations")
+KINDS: Final = ("answers", "runs", "generations", "reviews")
 FILES: Final = "files"
 """The folder of a shelf for the files of entries, by their hex SHA-256."""
 
@@ -45,7 +45,7 @@ class Entry:
     """What is recorded under a key.
 
     Attributes:
-        kind: `answers`, `runs` or `generations`.
+        kind: `answers`, `runs`, `generations` or `reviews`.
         key: Hex SHA-256 of everything that decides it.
         version: Counted from 0 under its key; -1 where it could not be written.
         body: Plain data.

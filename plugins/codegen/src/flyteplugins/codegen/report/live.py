@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from flyteplugins.codegen.core.events import Event
+from flyteplugins.codegen.core.events import Event, ReviewAnswered, ReviewAsked
 from flyteplugins.codegen.report.progress import Progress, Row
 from flyteplugins.codegen.report.words import cost_of, count_of, one_line
 
@@ -64,6 +64,8 @@ class View:
             event: What happened.
         """
         now = time.monotonic()
+        if self._live and isinstance(event, ReviewAsked):
+            self._live.stop()  # the terminal is the person's now
         with self._lock:
             rows = self._progress.take(event, now)
             # Not before something happened: a request that can't be used needs no table.
@@ -73,6 +75,8 @@ class View:
             self._print(Text(_HEADER + "result", style="bold"))
         for row in rows:
             self._print(self._line(row, now))
+        if self._live and isinstance(event, ReviewAnswered):
+            self._live.start()
 
     def _print(self, line: Text) -> None:
         # A line for a file is never broken or cut.

@@ -14,9 +14,11 @@ from flyteplugins.codegen.core.events import (
     ModelAnswered,
     ModelRetried,
     Note,
+    ReviewAnswered,
+    ReviewAsked,
     StepStarted,
 )
-from flyteplugins.codegen.report.words import cost_of, count_of, one_line, retry_of
+from flyteplugins.codegen.report.words import cost_of, count_of, decision_of, one_line, retry_of
 
 logger: Final = logging.getLogger("flyteplugins.codegen")
 # Where nobody set up logging, Python would print warnings; they are for the log, and the live view shows them anyway.
@@ -43,6 +45,10 @@ def _line(event: Event) -> tuple[int, str]:
         return logging.INFO, _ended(event)
     if isinstance(event, Note):
         return logging.INFO, event.message
+    if isinstance(event, ReviewAsked):
+        return logging.INFO, f"a person is asked to approve the {event.kind}, version {event.number}: {event.channel}"
+    if isinstance(event, ReviewAnswered):
+        return logging.INFO, f"{decision_of(event)}, after {event.seconds:.0f} s"
     if isinstance(event, ModelRetried):
         return logging.WARNING, retry_of(event)
     return logging.DEBUG, f"attempt {event.attempt}: {_step(event)}"

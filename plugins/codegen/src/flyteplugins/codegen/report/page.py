@@ -32,6 +32,7 @@ COLUMNS_SHOWN: Final = 60
 
 _FAILED_AT: Final = {
     "static": "the script's contract",
+    "review": "a person's review",
     "environment": "its environment",
     "contract": "the run on the samples",
     "tests": "its tests",

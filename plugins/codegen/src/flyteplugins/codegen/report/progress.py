@@ -14,9 +14,11 @@ from flyteplugins.codegen.core.events import (
     ModelAnswered,
     ModelRetried,
     Note,
+    ReviewAnswered,
+    ReviewAsked,
     StepStarted,
 )
-from flyteplugins.codegen.report.words import retry_of
+from flyteplugins.codegen.report.words import decision_of, retry_of
 
 _PROFILE: Final = "profile"
 """The one step that others follow without a word of its end."""
@@ -106,6 +108,13 @@ class Progress:
             return [
                 replace(row, seconds=event.seconds or row.seconds, passed=event.passed, detail=event.detail),
             ]
+        if isinstance(event, ReviewAsked):
+            self.running.append(
+                Row(event.attempt, "review", now, running=True, detail=f"{event.kind}: waits for a person")
+            )
+        if isinstance(event, ReviewAnswered):
+            row = replace(self._finish(event, "review", now), passed=event.verdict != "rejected")
+            return [replace(row, seconds=event.seconds, detail=decision_of(event))]
         if isinstance(event, AttemptFinished):
             return [*self.end(now), self._judged(event, now)]
         if isinstance(event, GenerationFinished):

@@ -12,9 +12,12 @@ from flyteplugins.codegen.core.events import (
     Event,
     GenerationFinished,
     ModelAnswered,
+    ReviewAnswered,
+    ReviewAsked,
     StepStarted,
 )
 from flyteplugins.codegen.core.history import Span
+from flyteplugins.codegen.report.words import decision_of
 
 _PROFILE: Final = "profile"
 """The one step that others follow without a word of its end."""
@@ -75,6 +78,12 @@ class Timeline:
             passed = "passed" if event.passed else "failed"
             detail = f"{passed}: {event.detail}" if event.detail else passed
             self._finish(event, event.stage, "check", event.seconds, detail)
+        elif isinstance(event, ReviewAsked):
+            self._spans.append(Span(step="review", attempt=event.attempt, start=event.at, end=event.at))
+            self._open.append(len(self._spans) - 1)
+        elif isinstance(event, ReviewAnswered):
+            waited = "" if event.served else f", which took {event.seconds:.0f} s that are not counted"
+            self._finish(event, "review", "other", 0.0, f"{decision_of(event)}{waited}", served=event.served)
         elif isinstance(event, (AttemptFinished, GenerationFinished)):
             # None of what still runs said that it is done.
             for index in self._open:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Final
 
-from flyteplugins.codegen.core.events import ModelRetried
+from flyteplugins.codegen.core.events import ModelRetried, ReviewAnswered
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
@@ -51,3 +51,10 @@ def retry_of(event: ModelRetried) -> str:
     """A line about a call that is made again."""
     wait = f", again in {event.wait_seconds:.1f} s" if event.wait_seconds else ""
     return f"{event.step}: {event.model}: {event.reason}{wait}"
+
+
+def decision_of(event: ReviewAnswered) -> str:
+    """A line about what a person decided."""
+    who = "nobody in time" if event.timed_out else event.by or "a person"
+    reason = f": {event.reason}" if event.reason else ""
+    return f"{event.kind} {event.verdict} by {who}{', from the record' if event.served else ''}{reason}"
