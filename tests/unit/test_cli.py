@@ -49,7 +49,7 @@ def test_every_command_says_what_it_does(command: str) -> None:
         (["generate", "x", "--output", "total"], "Write it as name:type"),
         (
             ["generate", "x", "--output", "total:decimal"],
-            "Supported: str, int, float, bool, datetime, timedelta, date, dict, list, File, Dir",
+            "timedelta, date, dict, list, File, Dir, DataFrame",
         ),
         (["generate", "x", "--example", "threshold=1"], "there is no --input of that name"),
         (["generate", "x", "--input", "t:float", "--example", "t=much"], "'much' is not a number"),

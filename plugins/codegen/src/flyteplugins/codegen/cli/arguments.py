@@ -150,7 +150,7 @@ def generate_arguments(request: NamedRequest) -> dict[str, Any]:
 
 
 def _type(kind: str, where: str) -> type:
-    found = VALUE_TYPES.get("File" if kind.lower() == "file" else kind)
+    found: type | None = VALUE_TYPES.get("File" if kind.lower() == "file" else kind)
     if found is None:
         raise InvalidRequestError(
             f"{where}: {kind} is not a type that code can be generated for. Supported: {', '.join(VALUE_TYPES)}."

@@ -10,13 +10,13 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
-from flyte.io import File
+from flyte.io import Dir, File
 
 from flyteplugins.codegen.core.files import storing
 from flyteplugins.codegen.core.paths import home
@@ -88,6 +88,41 @@ def pin_text(text: str, name: str) -> File:
         return _placed(copy, store() / digest / name)
 
 
+def assemble(files: Mapping[str, File], name: str) -> Dir:
+    """Make a folder of pinned files, in the store as well: the same files, the same folder.
+
+    Args:
+        files: By relative path; at least one.
+        name: Name of the folder.
+
+    Returns:
+        The folder, with the hash of its paths and contents.
+
+    Raises:
+        StorageFailedError: There is no room for it.
+    """
+    listed = "".join(f"{path}\0{file.hash}\n" for path, file in sorted(files.items()))
+    digest = hashlib.sha256(listed.encode()).hexdigest()
+    target = store() / digest / name
+    if not all(_is_sealed(target / path) for path in files):
+        with _incoming(store()) as folder:
+            for path, file in files.items():
+                placed = folder / "content" / path
+                placed.parent.mkdir(parents=True, exist_ok=True)
+                _link(Path(file.path), placed)
+            target.parent.mkdir(exist_ok=True)
+            if target.exists():  # somebody wrote in it; what goes is removed with the folder that it goes to
+                target.rename(folder / "altered")
+            try:
+                (folder / "content").rename(target)
+            except OSError:  # another process was first
+                if not target.is_dir():
+                    raise
+    with suppress(OSError):
+        os.utime(target.parent)
+    return Dir(path=str(target), name=name, hash=digest)
+
+
 def is_pinned(file: File) -> bool:
     """Whether `file` lies in the store under the hash that it claims, and nobody wrote to it."""
     path = Path(file.path)
@@ -133,6 +168,21 @@ def sha256(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _is_sealed(path: Path) -> bool:
+    with suppress(OSError):
+        status = path.stat()
+        return S_ISREG(status.st_mode) and status.st_mtime_ns == _SEALED_NS
+    return False
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links, or too many of them
+        shutil.copyfile(source, target)
+        _seal(target)
 
 
 def _standing(target: Path, size: int) -> File | None:

@@ -30,6 +30,9 @@ PLAIN_TYPES: Final[dict[str, type]] = {
 }
 """The types of a contract whose values cross as text, by the name that stands for them in plain data."""
 
+JSON_TYPES: Final = ("dict", "list")
+"""Those of them whose text is a JSON document."""
+
 _TIMEDELTA = re.compile(
     r"(?:(?P<days>-?\d+) days?(?:, )?)?"
     r"(?:(?P<hours>\d+):(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2})(?:\.(?P<fraction>\d{1,6}))?)?"
@@ -92,7 +95,7 @@ def is_value_of(value: object, type_name: str) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if type_name == "date":
         return isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
-    if type_name in ("dict", "list"):
+    if type_name in JSON_TYPES:
         return isinstance(value, PLAIN_TYPES[type_name]) and _is_json(value)
     return isinstance(value, PLAIN_TYPES[type_name])
 

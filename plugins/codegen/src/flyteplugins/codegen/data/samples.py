@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flyte.io import File
+from flyte.io import DataFrame, Dir, File
 
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
 from flyteplugins.codegen.core.pinned import INCOMING, is_pinned, pin
@@ -88,15 +88,167 @@ async def take_in_file(file: File | pd.DataFrame | str | Path, store: Path, name
     return await _store_file(file, store, label)
 
 
+async def take_in_files(
+    files: object, store: Path, name: str = "input", *, may_stay: Callable[[str], bool] = lambda path: False
+) -> list[File]:
+    """Copy the files of one input into the store.
+
+    Args:
+        files: A list of files (local or remote) and local paths; at least one.
+        store: Folder of the stored files; made if it does not exist.
+        name: Name of the input, for errors.
+        may_stay: Whether a `File` at this path is left where it is.
+
+    Returns:
+        The stored files with their hashes, in order.
+
+    Raises:
+        InvalidInputError: It is no list, is empty, or one of them can't be had.
+    """
+    if not isinstance(files, (list, tuple)) or not files:
+        given = "is empty" if isinstance(files, (list, tuple)) else f"is {type(files).__name__}"
+        raise InvalidInputError(f"input {name!r} must be a list of at least one File or path, and {given}.")
+    taken = []
+    for number, file in enumerate(files):
+        stays = isinstance(file, File) and may_stay(file.path)
+        taken.append(file if stays else await _store_file(file, store, f"input '{name}[{number}]'"))
+    return taken
+
+
+async def take_in_folder(folder: object, store: Path, name: str = "input") -> dict[str, File]:
+    """Copy the regular files of a folder, and of those in it, into the store.
+
+    Args:
+        folder: A `Dir` (local or remote) or a local path.
+        store: Folder of the stored files; made if it does not exist.
+        name: Name of the input, for errors.
+
+    Returns:
+        The stored files with their hashes, by relative path. A link to a file counts as that file; folders behind
+        links are left out.
+
+    Raises:
+        InvalidInputError: It is no folder, can't be read, or has no files.
+    """
+    label = f"input {name!r}"
+    if not isinstance(folder, (Dir, str, Path)):
+        raise InvalidInputError(f"{label} is a {type(folder).__name__}. Pass a flyte.io.Dir or the path of a folder.")
+    location = (folder.path if isinstance(folder, Dir) else str(folder)).removeprefix("file://")
+    if "://" not in location:
+        return await asyncio.to_thread(_store_folder, Path(location), store, label)
+    remote = folder if isinstance(folder, Dir) else Dir(path=location)
+    async with scratch_in(store / INCOMING) as scratch_folder:
+        try:
+            path = await remote.download(str(scratch_folder / "content"))
+        except Exception as error:  # each storage backend raises errors of its own
+            raise _unreachable(label, location, error) from error
+        return await asyncio.to_thread(_store_folder, Path(path), store, label)
+
+
+async def take_in_table(table: object, store: Path, name: str = "input") -> File:
+    """Put one table into the store as a Parquet file.
+
+    Args:
+        table: A DataFrame of pandas or Flyte, or a Parquet file as a `File` or a path. An index that is not the
+            default one becomes columns.
+        store: Folder of the stored files; made if it does not exist.
+        name: Name of the input, for errors and for the file name of a DataFrame.
+
+    Returns:
+        The stored file with its hash.
+
+    Raises:
+        InvalidInputError: It can't be had, or Parquet can't hold it.
+    """
+    label = f"input {name!r}"
+    if isinstance(table, DataFrame):
+        table = await _read_frame(table, label)
+    if _is_frame(table):
+        return await asyncio.to_thread(_store_table, table, f"{name}.parquet", store, label)
+    file = await _store_file(table, store, label)
+    if problem := await asyncio.to_thread(table_problem, Path(file.path)):
+        raise InvalidInputError(f"{label}: {file.name} is no table: {problem}. Pass a DataFrame or a Parquet file.")
+    return file
+
+
+def table_problem(path: Path) -> str:
+    """Why a file is no Parquet file with columns; empty if it is one. Blocks, and reads no rows."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            columns = len(file.schema_arrow)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return f"it can't be read as Parquet: {error}".splitlines()[0][:300]
+    return "" if columns else "it has no columns"
+
+
+async def _read_frame(frame: DataFrame, label: str) -> Any:
+    import pandas as pd
+
+    if frame.val is not None:
+        return frame.val if _is_frame(frame.val) or not hasattr(frame.val, "to_pandas") else frame.val.to_pandas()
+    location = str(frame.uri).removeprefix("file://")
+    try:
+        if "://" not in location and frame.format != "csv":  # Flyte opens a local one in tasks only
+            return await asyncio.to_thread(pd.read_parquet, location)
+        return await frame.open(pd.DataFrame).all()
+    except Exception as error:  # each storage backend raises errors of its own
+        raise _unreachable(label, str(frame.uri), error) from error
+
+
+def _unreachable(label: str, location: str, error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"{label} can't be read from {location}: {type(error).__name__}: {error}. Check the address and the "
+        "permissions."
+    )
+
+
+def _store_folder(folder: Path, store: Path, label: str) -> dict[str, File]:
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise InvalidInputError(f"{label}: there is no folder {folder}. Check the path.")
+    try:
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = {path.relative_to(folder).as_posix(): pin(path, into=store) for path in paths}
+    except OSError as error:
+        raise InvalidInputError(f"{label}: {folder} can't be read: {error}. Check its permissions.") from error
+    if not files:
+        raise InvalidInputError(f"{label}: {folder} has no files. Pass a folder with at least one.")
+    return files
+
+
+def _store_table(frame: Any, file_name: str, store: Path, label: str) -> File:
+    import pyarrow as pa
+
+    if not len(frame.columns):
+        raise InvalidInputError(f"{label} is a DataFrame without columns. Pass one that has columns.")
+    with scratch(store / INCOMING) as folder:
+        path = folder / file_name
+        try:
+            _with_plain_names(frame).to_parquet(path, index=False)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise InvalidInputError(
+                f"{label} can't be written as Parquet: {error}. Give each column one name and values of one type."
+            ) from error
+        return pin(path, file_name, into=store, move=True)
+
+
 def render_frame(frame: pd.DataFrame) -> str:
     """A DataFrame as CSV text: the same frame, the same text.
 
     A default index is left out; any other becomes columns. Column names become text; levels of a column MultiIndex
     are joined by an underscore.
     """
+    return str(_with_plain_names(frame).to_csv(index=False, lineterminator="\n"))
+
+
+def _with_plain_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with texts as column names and its index, where it is not the default one, as columns."""
     import pandas as pd
 
-    plain = frame.copy(deep=False)
+    plain: pd.DataFrame = frame.copy(deep=False)
     if isinstance(plain.columns, pd.MultiIndex):
         plain.columns = pd.Index(["_".join(str(level) for level in column) for column in plain.columns])
     else:
@@ -112,7 +264,7 @@ def render_frame(frame: pd.DataFrame) -> str:
             names.append(wanted)
         plain.index = index.set_names(names)
         plain = plain.reset_index()
-    return str(plain.to_csv(index=False, lineterminator="\n"))
+    return plain
 
 
 def _is_frame(value: object) -> bool:
@@ -149,10 +301,7 @@ async def _store_file(file: object, store: Path, label: str) -> File:
         try:
             path = await remote.download(str(folder / file_name))
         except Exception as error:  # each storage backend raises errors of its own
-            raise InvalidInputError(
-                f"{label} can't be read from {location}: {type(error).__name__}: {error}. Check the address and the "
-                "permissions."
-            ) from error
+            raise _unreachable(label, location, error) from error
         return await asyncio.to_thread(_store_path, Path(path), file_name, store, label)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import flyte
 from flyte import storage
-from flyte.io import File
+from flyte.io import Dir, File
 
 from flyteplugins.codegen.core.errors import InvalidInputError
 from flyteplugins.codegen.core.pinned import sha256
@@ -34,14 +34,20 @@ class Sample(File):
 
 
 def as_default(value: Any) -> Any:
-    """A file that Flyte uploads when a cluster is to read it, and can't from where it is; anything else as it is.
+    """Files and folders that Flyte uploads when a cluster is to read them, and can't from where they are.
 
     Args:
         value: A value of an input.
 
     Returns:
-        The value, or a copy of the file.
+        A copy of the file, of each file of a list, or of the folder; anything else as it is.
     """
+    if isinstance(value, list):
+        return [as_default(one) for one in value]
+    if isinstance(value, Dir) and not is_remote(value.path):
+        folder = Dir(path=value.path, name=value.name, format=value.format, hash=value.hash)
+        folder.lazy_uploader = value.lazy_uploader or functools.partial(_uploaded_folder, value)
+        return folder
     if not isinstance(value, File):
         return value
     file = Sample(path=value.path, name=value.name, format=value.format, hash=value.hash)
@@ -91,6 +97,17 @@ async def _uploaded(file: File) -> tuple[str | None, str]:
         return digest, there.path
     _, address = await there.lazy_uploader()
     return digest, address
+
+
+async def _uploaded_folder(folder: Dir) -> tuple[str | None, str]:
+    """What Flyte is told of a folder: its hash and its address."""
+    if not flyte.is_control_plane_available():
+        return folder.hash, folder.path
+    there = await Dir.from_local(folder.path)
+    if there.lazy_uploader is None:
+        return folder.hash, there.path
+    _, address = await there.lazy_uploader()
+    return folder.hash, address
 
 
 async def _content(file: File, what: str) -> tuple[Path, str]:

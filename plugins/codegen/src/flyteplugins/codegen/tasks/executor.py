@@ -67,7 +67,8 @@ class Work:
         secrets: Secret environment variables; no value of them is stored, nor shown in what was printed.
         limits: What it may use.
         network: Whether it may open connections.
-        collect: Relative paths under `/var/outputs` that are wanted; None for every regular file.
+        collect: Relative paths under `/var/outputs` that are wanted, with a slash at the end of a folder's; None for
+            every regular file.
         preludes: What the interpreter may have run before; see `Job`. No part of the key: nothing comes of it.
     """
 
@@ -308,7 +309,7 @@ def _collect(outputs: Path, work: Work) -> dict[str, File]:
         relative = path.relative_to(outputs).as_posix()
         if not relative.isprintable():  # bytes that are no UTF-8, or line breaks: nobody asked for such a name
             continue
-        if work.collect is not None and relative not in work.collect:
+        if work.collect is not None and not _is_wanted(relative, work.collect):
             continue
         total += path.stat().st_size
         if total > work.limits.disk_bytes or len(found) == _MOST_OUTPUT_FILES:
@@ -317,6 +318,10 @@ def _collect(outputs: Path, work: Work) -> dict[str, File]:
             )
         found[relative] = path
     return {relative: pin(path, move=True) for relative, path in sorted(found.items())}
+
+
+def _is_wanted(relative: str, collect: tuple[str, ...]) -> bool:
+    return any(relative.startswith(wanted) if wanted.endswith("/") else relative == wanted for wanted in collect)
 
 
 def _regular_files(folder: Path) -> list[Path]:
