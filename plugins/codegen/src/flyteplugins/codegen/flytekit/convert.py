@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import flyte
-from flyte.io import File
+from flyte.io import DataFrame, Dir, File
 from flytekit import Resources, Secret
 from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
 
-from flyteplugins.codegen.core.contract import VALUE_TYPES
+from flyteplugins.codegen.core.contract import FILES
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
 from flyteplugins.codegen.tasks.secrets import NamedSecret, variable_of
 
@@ -25,18 +26,20 @@ FLYTEKIT_TYPES: Final[dict[str, Any]] = {
     "bool": bool,
     "datetime": datetime.datetime,
     "timedelta": datetime.timedelta,
+    "date": datetime.date,
     "File": FlyteFile,
+    "Dir": FlyteDirectory,
+    FILES: FlyteDirectory,
 }
-"""The type of an input or output in flytekit's interface, by its name in a contract.
+"""The type of a raw container's input or output in flytekit's interface, by its name in the contract of its ports.
 
-A new type of contracts needs a line here, one in `_from_flytekit` if values of it come in a form of flytekit's, and
-one in `_to_flytekit` if they go out in one. Flyte 1 carries out of a raw container what its sidecar does: simple types,
-files and folders, and no `StructuredDataset`.
+A new type of contracts needs a line here or in `ports`, one in `_from_flytekit` if values of it come in a form of
+flytekit's, and one in `_to_flytekit` if they go out in one.
 """
 
 
 def flytekit_type(kind: str) -> Any:
-    """The type of flytekit that stands for a type of a contract.
+    """The type of flytekit that stands for a type of a contract in the interface of a raw container.
 
     Args:
         kind: Its name in the contract.
@@ -55,7 +58,7 @@ def flytekit_type(kind: str) -> Any:
 
 
 def declared(types: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Declared types as a contract knows them: `FlyteFile` and `FlyteFile[...]` stand for File.
+    """Declared types as a contract knows them: each of flytekit's stands for the one of Flyte 2.
 
     Args:
         types: Types by name, of either Flyte.
@@ -67,12 +70,14 @@ def declared(types: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _declared(kind: Any) -> Any:
-    if isinstance(kind, type) and issubclass(kind, FlyteFile):
-        return File
-    if isinstance(kind, type) and issubclass(kind, FlyteDirectory):
-        return VALUE_TYPES.get("Dir", kind)
-    if kind is StructuredDataset:
-        return VALUE_TYPES.get("DataFrame", kind)
+    if typing.get_origin(kind) is list and (held := typing.get_args(kind)):
+        return list[_declared(held[0])]  # type: ignore[misc] # a type that is known now, not when it is checked
+    if typing.get_origin(kind) is typing.Annotated:
+        return _declared(typing.get_args(kind)[0])
+    if isinstance(kind, type):
+        for of_flytekit, ours in ((FlyteFile, File), (FlyteDirectory, Dir), (StructuredDataset, DataFrame)):
+            if issubclass(kind, of_flytekit):
+                return ours
     return kind
 
 
@@ -83,7 +88,8 @@ async def from_flytekit(values: Mapping[str, Any] | None) -> dict[str, Any]:
         values: Values by name: of flytekit's types, or any that the other rooms take.
 
     Returns:
-        Values by name: a path for a `FlyteFile` or `FlyteDirectory`, a DataFrame for a `StructuredDataset`.
+        Values by name: a path for a `FlyteFile` or `FlyteDirectory`, a DataFrame for a `StructuredDataset`, paths for a
+        list of files.
     """
     given = dict(values or {})
     # flytekit reads synchronously, through a loop of its own.
@@ -94,6 +100,8 @@ async def from_flytekit(values: Mapping[str, Any] | None) -> dict[str, Any]:
 def _from_flytekit(value: Any) -> Any:
     if isinstance(value, (FlyteFile, FlyteDirectory)):
         return value.download()
+    if isinstance(value, (list, tuple)) and any(isinstance(one, FlyteFile) for one in value):
+        return [_from_flytekit(one) for one in value]
     if isinstance(value, StructuredDataset):
         import pandas as pd
 
@@ -101,19 +109,32 @@ def _from_flytekit(value: Any) -> Any:
     return value
 
 
-def to_flytekit(outputs: Any) -> Any:
+async def to_flytekit(outputs: Any) -> Any:
     """Outputs of a run as flytekit takes them.
 
     Args:
         outputs: One output, a tuple of several, or None.
 
     Returns:
-        The same, with a `FlyteFile` for each file.
+        The same, with flytekit's type for each file, folder and table of Flyte 2.
     """
-    return tuple(map(_to_flytekit, outputs)) if isinstance(outputs, tuple) else _to_flytekit(outputs)
+    if isinstance(outputs, tuple):
+        return tuple([await _to_flytekit(output) for output in outputs])
+    return await _to_flytekit(outputs)
 
 
-def _to_flytekit(value: Any) -> Any:
+async def _to_flytekit(value: Any) -> Any:
+    if isinstance(value, DataFrame):
+        import pandas as pd
+
+        return StructuredDataset(dataframe=await value.open(pd.DataFrame).all())
+    return default_of(value)
+
+
+def default_of(value: Any) -> Any:
+    """A file or folder of Flyte 2 as one of flytekit; anything else as it is."""
+    if isinstance(value, Dir):
+        return FlyteDirectory(value.path)
     return FlyteFile(value.path) if isinstance(value, File) else value
 
 

@@ -27,7 +27,7 @@ class Verbs(verbs.Verbs):
             resources=flyte_resources(options.resources),
             secrets=flyte_secrets(options.secrets),
         )
-        return to_flytekit(await super().run(result, given))
+        return await to_flytekit(await super().run(result, given))
 
     def load(self, folder: Path) -> CodeGenEvalResult:
         """Read a saved generation."""

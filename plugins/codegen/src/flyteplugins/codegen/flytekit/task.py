@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from flyte.errors import SyncTaskCallInAsyncContextError
@@ -14,17 +15,19 @@ from flytekit import ContainerTask, FlyteContext, ImageSpec
 from flytekit.constants import CopyFileDetection
 from flytekit.core.base_task import TaskMetadata
 
-from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
+from flyteplugins.codegen.core.contract import FILES, INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidInputError
 from flyteplugins.codegen.core.sync import BoundTwoFaced
 from flyteplugins.codegen.flytekit.convert import (
+    default_of,
     flytekit_resources,
     flytekit_secrets,
     flytekit_type,
     from_flytekit,
     to_flytekit,
 )
+from flyteplugins.codegen.flytekit.ports import into_ports, out_of_port, ports
 from flyteplugins.codegen.tasks.default_inputs import is_remote
 from flyteplugins.codegen.tasks.solution_task import SolutionPlan
 from flyteplugins.codegen.tasks.solution_task import SolutionTask as Flyte2Task
@@ -41,15 +44,17 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
     """
 
     def __init__(self, task: Flyte2Task, *, image: str | ImageSpec | None = None) -> None:
-        plan = task.plan
-        contract = plan.contract
+        self.declared = task.plan.contract
+        contract = ports(self.declared)
+        plan = dataclasses.replace(task.plan, contract=contract)
+        local = Flyte2Task(plan)
         inputs = {
-            name: (flytekit_type(kind), to_flytekit(plan.defaults.get(name))) for name, kind in contract.inputs.items()
+            name: (flytekit_type(kind), default_of(plan.defaults.get(name))) for name, kind in contract.inputs.items()
         }
         super().__init__(
             name=plan.name,
             image=image or image_of(plan.lock, plan.registry),
-            command=_command(task),
+            command=_command(local),
             inputs=OrderedDict(inputs),
             outputs={name: flytekit_type(kind) for name, kind in contract.outputs.items()},
             input_data_dir=INPUT_ROOT,
@@ -60,7 +65,7 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
             secret_requests=flytekit_secrets(plan.secrets),
         )
         self.plan = plan
-        self._task = task
+        self._task = local
 
     @property
     def metadata(self) -> TaskMetadata:
@@ -81,11 +86,15 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
             InvalidInputError: It is to be packaged with a sample of this machine as the value of an input.
         """
         context = FlyteContext.current_context()
+        passed = {**dict(zip(self.declared.inputs, args, strict=False)), **values}
         if context.compilation_state is not None and context.serialization_settings is not None:
-            self._refuse_local_defaults({*list(self.plan.contract.inputs)[: len(args)], *values})
-        given = super().__call__(*args, **values)
-        # What an `@eager` workflow gets back from a cluster has lost the names.
-        return self.python_interface.output_tuple(*given) if type(given) is tuple else given
+            self._refuse_local_defaults(passed)
+        given = super().__call__(*args[len(self.declared.inputs) :], **into_ports(self.declared, passed))
+        kinds = list(self.declared.outputs.values())
+        if len(kinds) == 1:
+            return out_of_port(kinds[0], given)
+        # An `@eager` workflow gets a plain tuple back from a cluster, without the names.
+        return self.python_interface.output_tuple(*map(out_of_port, kinds, given)) if kinds else given
 
     def _refuse_local_defaults(self, given: Collection[str]) -> None:
         for name, default in self.plan.defaults.items():
@@ -107,7 +116,13 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
             ) from None
 
     async def _run(self, values: dict[str, Any]) -> Any:
-        return to_flytekit(await self._task.aio(**await from_flytekit(values)))
+        taken = await from_flytekit(values)
+        for name, kind in self.plan.contract.inputs.items():
+            if kind == FILES:
+                from flyteplugins.codegen.flytekit.nodes import in_order
+
+                taken[name] = in_order(Path(taken[name]))
+        return await to_flytekit(await self._task.aio(**taken))
 
 
 def image_of(lock: Lock, registry: str | None = None) -> ImageSpec:
