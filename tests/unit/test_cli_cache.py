@@ -91,6 +91,7 @@ def test_what_is_kept_is_listed_by_kind(home: Path) -> None:
         "answers": 2,
         "runs": 1,
         "generations": 0,
+        "reviews": 0,
         "files": 3,
         "environments": 0,
         "locks": 1,

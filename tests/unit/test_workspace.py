@@ -96,6 +96,8 @@ def test_the_public_names_are_these() -> None:
         "CodePlan",
         "CodeSolution",
         "ErrorDiagnosis",
+        "ReviewDecision",
+        "ReviewRequest",
     ]
     for name in flyteplugins.codegen.__all__:
         assert getattr(flyteplugins.codegen, name).__name__ == name

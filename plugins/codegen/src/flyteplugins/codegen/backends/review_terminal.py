@@ -86,7 +86,7 @@ def _line(prompt: str, deadline: float | None, ended: threading.Event) -> str | 
 
 
 def _edited(request: ReviewRequest) -> str | None:
-    import click
+    import rich_click as click
 
     return click.edit(request.version, extension=_SUFFIX[request.kind])
 

@@ -10,6 +10,7 @@ from flyteplugins.codegen import AutoCoderAgent, Budget, CodeGenEvalResult
 from flyteplugins.codegen.cli import arguments, output
 from flyteplugins.codegen.cli.console import FAILED, Screen
 from flyteplugins.codegen.core.errors import CodegenError, InvalidRequestError
+from flyteplugins.codegen.core.settings import REVIEW_DEFAULTS
 from flyteplugins.codegen.core.values import parse_value
 from flyteplugins.codegen.report.live import View
 from flyteplugins.codegen.results import saved
@@ -36,6 +37,8 @@ def generate(
 ) -> None:
     """Generate, save, and run on the samples; the arguments are the options of the command."""
     view = View(screen.console)
+    settings["review"] = [*settings["review"]] or None
+    settings["review_default"] = settings["review_default"] or REVIEW_DEFAULTS[0]
     agent = AutoCoderAgent(
         name=out.absolute().name or "codegen",
         max_tokens_total=max_tokens,

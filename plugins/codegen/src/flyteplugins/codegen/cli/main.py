@@ -56,6 +56,16 @@ _model_options: tuple[Callable[[Any], Any], ...] = (
     click.option("--api-base", metavar="URL", help="Address of an OpenAI-compatible server."),
     click.option("--api-key", metavar="NAME", help="Name of the environment variable that holds the key."),
 )
+_review: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--review",
+        multiple=True,
+        metavar="KIND",
+        help="What you approve first: plan, code or packages. Asked in the terminal.",
+    ),
+    click.option("--review-timeout", type=float, metavar="SECONDS", help="How long you may take for each."),
+    click.option("--review-default", metavar="WHAT", help="What holds then: reject, which ends it, or approve."),
+)
 _sandbox = click.option(
     "--sandbox", default="auto", show_default=True, help="Where code runs: auto, bubblewrap, docker or process."
 )
@@ -104,6 +114,7 @@ def main() -> None:
 @click.option("--max-usd", type=float, help="US dollars at most, where the price of the model is known.")
 @click.option("--timeout", type=int, help="Seconds for each check, test run and run of the code.")
 @click.option("--skip-tests", is_flag=True, help="Neither write nor run tests; the code is built and not run.")
+@_with(_review)
 @_sandbox
 @click.option("--base-package", "base_packages", multiple=True, metavar="NAME", help="A package to install always.")
 @click.option(
@@ -170,6 +181,8 @@ def test(screen: Screen, /, **chosen: Any) -> None:
 @click.option("--max-seconds", type=float, help="Wall time at most.")
 @click.option("--timeout", type=int, help="Seconds for each check, test run and run of the code.")
 @click.option("--sandbox", help="Where the code runs; as it was generated if not given.")
+@_with(_review)
+@click.option("--no-review", is_flag=True, help="Approve nothing, though the generation was approved.")
 @click.option("--cache", help="auto, override or disable; as it was generated if not given.")
 @click.option("--out", type=_FOLDER, help="Folder for the new version; in place, with the old one kept, if not given.")
 @click.option("--no-run", is_flag=True, help="Do not run the code on the samples in the end.")

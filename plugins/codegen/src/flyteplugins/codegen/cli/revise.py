@@ -21,14 +21,23 @@ _OF_ONE_MODEL: Final = ("api_base", "api_key", "litellm_params", "fallback_model
 """Settings that belong to a model: with another one they do not hold any more."""
 
 
-def revise(screen: Screen, folder: Path, prompt: str, out: Path | None, no_run: bool, **chosen: Any) -> None:
+def revise(
+    screen: Screen,
+    folder: Path,
+    prompt: str,
+    out: Path | None,
+    no_run: bool,
+    review: tuple[str, ...],
+    no_review: bool,
+    **chosen: Any,
+) -> None:
     """Change the code by a follow-up request and save it; the arguments are those of the command."""
     before = saved.load(folder)
     target = saved.check_folder(out or folder)
     if out is not None and target != folder.absolute():
         refuse_to_lose_edits(target)
     view = View(screen.console)
-    agent = agent_for(before, view, **chosen)
+    agent = agent_for(before, view, review=[] if no_review else list(review) or None, **chosen)
     with view:
         result = before.revise(prompt, agent=agent)
     if not result.success and target == folder.absolute():
