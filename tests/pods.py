@@ -12,7 +12,6 @@ import datetime
 import io
 import json
 import re
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -231,8 +230,3 @@ while True:
     client.start(identity)
     address = client.inspect_container(identity)["NetworkSettings"]["Networks"][network]["IPAddress"]
     return identity, address
-
-
-def run(*argv: str) -> str:
-    """What a program printed."""
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout

@@ -37,11 +37,23 @@ FAILED, OUT_OF_TIME, NOT_STARTED, STOPPED, SIGNAL = 1, 124, 125, 143, 128
 KILLED = 137
 """Of a container whose node went away; Flyte may try such a one again, so it never stands for what the script did."""
 
+ADVICE = (
+    "Let the pod's seccomp profile permit it, or take sandbox='process', which runs the code with what there is, at "
+    "your own risk."
+)
+
 MESSAGE = pathlib.Path("/dev/termination-log")
 """What Kubernetes shows as the reason of a container's end, and Flyte with it; of what is longer, nothing."""
 
 MESSAGE_BYTES = 4096
 SHOWN_LINES = 20
+
+FORMS = {
+    "int": r"[+-]?\d+",
+    "float": r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)",
+    "bool": "true|false",
+}
+"""What Flyte reads, and nobody has to guess at."""
 
 
 def given(value: str, kind: str, address: str = "") -> str:
@@ -97,7 +109,11 @@ def taken(text: str, kind: str) -> str:
         span = datetime.timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         whole, rest = divmod(abs(span) // datetime.timedelta(microseconds=1), 10**6)
         return f"{'-' if span < datetime.timedelta(0) else ''}{whole}{f'.{rest:06}'.rstrip('0') if rest else ''}s"
-    return text.strip() if kind in ("bool", "int", "float") else text
+    if kind in FORMS:
+        text = text.strip()
+        if not re.fullmatch(FORMS[kind], text, re.IGNORECASE):
+            raise ValueError(f"{text[:80]!r} is not {'an' if kind == 'int' else 'a'} {kind}")
+    return text.lower() if kind == "bool" else text
 
 
 def normalise(folder: pathlib.Path, outputs: Mapping[str, str]) -> None:
@@ -108,7 +124,11 @@ def normalise(folder: pathlib.Path, outputs: Mapping[str, str]) -> None:
             raise ValueError(f"The code exited with status 0 and did not write its output {name!r}.")
         if kind in ("bool", "int", "float", "datetime", "timedelta"):
             text = path.read_bytes().decode()
-            path.write_bytes(taken(text, kind).encode())
+            try:
+                told = taken(text, kind)
+            except ValueError as error:
+                raise ValueError(f"Output {name!r}: {error}.") from error
+            path.write_bytes(told.encode())
 
 
 def main() -> None:
@@ -185,7 +205,7 @@ def judge(ended: Any) -> tuple[int, str]:
     """The exit status of the container, and what is said of it."""
     shown = "\n".join((ended.stderr or ended.stdout).strip().splitlines()[-SHOWN_LINES:])
     if ended.reason == "not started":
-        return NOT_STARTED, f"The code was not run: {ended.stderr}."
+        return NOT_STARTED, f"The code was not run: {ended.stderr}. {ADVICE}"
     if ended.reason == "stopped":
         return STOPPED, "The container was told to stop, and the code was ended."
     if ended.reason == "out of time":

@@ -107,7 +107,7 @@ def confine(bounds: Bounds) -> list[str]:
 def readable_tokens() -> list[str]:
     """The folders of tokens that hold a file which this process can read."""
     found = []
-    for root in TOKENS:
+    for root in sorted({os.path.realpath(root) for root in TOKENS}):
         paths = (os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names)
         if any(os.access(path, os.R_OK) for path in paths):
             found.append(root)
