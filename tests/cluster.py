@@ -169,7 +169,7 @@ def cluster_of(name: str) -> Iterator[Cluster]:
             endpoint_url=f"http://{host}:{port}",
             region_name="us-east-1",
             aws_access_key_id="testing",
-            aws_secret_access_key="testing",
+            aws_secret_access_key="testing",  # noqa: S106 # of a server of the test
         )
         store.create_bucket(Bucket=name)
         cluster.store = store

@@ -14,6 +14,7 @@ from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.settings import (
     CACHE_MODES,
+    IMAGE_STRATEGIES,
     REVIEW_DEFAULTS,
     REVIEW_KINDS,
     RUNTIMES,
@@ -90,6 +91,13 @@ class AutoCoderAgent(Settings):
             `approve` goes on.
         on_review: Decides in the person's stead or asks them: takes a `ReviewRequest`, returns a `ReviewDecision`, and
             may be a coroutine function. Without it they are asked through Flyte or in the terminal.
+        image_strategy: Where packages come from on a cluster: `build` builds an image of them with `flyte.build`,
+            `install` installs them on a ready image when a container starts. `auto` lets a deployment build, and a
+            task that generates or runs code build where the cluster has an image builder and install where not.
+        base_image: The ready image for `install`, with the Python version of the code and uv or pip; Flyte's own if
+            None.
+        wheels: Folder of wheel files in the ready image that `install` takes the packages from, offline; the package
+            index if None.
         on_event: Is told what happens while a generation runs; see `flyteplugins.codegen.core.events`.
 
     Raises:
@@ -174,6 +182,7 @@ class AutoCoderAgent(Settings):
 
     async def _generate(self, asked: Asked, contract: Contract) -> CodeGenEvalResult:
         # What serves a recorded generation needs none of these.
+        from flyteplugins.codegen.backends.on_cluster import with_image
         from flyteplugins.codegen.backends.opening import open_desk
         from flyteplugins.codegen.backends.pipeline import generate
         from flyteplugins.codegen.tasks.local_run import in_run
@@ -182,6 +191,7 @@ class AutoCoderAgent(Settings):
         try:
             async with desk.page:
                 result: CodeGenEvalResult = await in_run(lambda: generate(desk))
+                result = await with_image(result, desk.emit)
                 await desk.page.finish(result)
             return result
         finally:

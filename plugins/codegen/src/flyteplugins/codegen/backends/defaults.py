@@ -30,6 +30,9 @@ def defaults_of(settings: Settings) -> RunDefaults:
         registry=settings.image_config.registry if settings.image_config else None,
         registry_secret=settings.image_config.registry_secret if settings.image_config else None,
         store=_place(settings.store),
+        image_strategy=settings.image_strategy,
+        base_image=settings.base_image,
+        wheels=settings.wheels,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from flyteplugins.codegen.backends.asked import Asked
 from flyteplugins.codegen.backends.desk import Desk
 from flyteplugins.codegen.backends.messages import Messages
+from flyteplugins.codegen.backends.on_cluster import choose_runtime
 from flyteplugins.codegen.backends.review import Reviewer
 from flyteplugins.codegen.backends.review_channels import channel_for
 from flyteplugins.codegen.backends.workshop import Workshop, lines_of
@@ -44,7 +45,6 @@ from flyteplugins.codegen.record import open_record
 from flyteplugins.codegen.report.in_flyte import FlyteReport
 from flyteplugins.codegen.report.log import log_event
 from flyteplugins.codegen.report.timeline import Timeline
-from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.executor import Executor
 from flyteplugins.codegen.tasks.limits import limits_of
 from flyteplugins.codegen.tasks.secrets import read, redact
@@ -83,7 +83,7 @@ async def open_desk(settings: Settings, asked: Asked, contract: Contract, *, ask
     await asyncio.to_thread(load, "pyarrow")
     # A person's own version needs no approval.
     channel = channel_for(settings) if asks else None
-    runtime, isolation = await choose(settings.sandbox)
+    runtime, isolation = await choose_runtime(settings, emit)
     runtime = settings.jobs_through(runtime)
     python = python_version(settings.image_config.python_version if settings.image_config else None)
     if problem := await runtime.python_problem(python):

@@ -63,6 +63,9 @@ def task_of(result: CodeGenEvalResult, options: RunOptions, role: str) -> Soluti
             registry=defaults.registry,
             registry_secret=defaults.registry_secret,
             store=defaults.store,
+            image_strategy=defaults.image_strategy,
+            base_image=defaults.base_image,
+            wheels=defaults.wheels,
         )
     )
 

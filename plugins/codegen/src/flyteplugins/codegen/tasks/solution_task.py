@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import flyte
@@ -23,13 +22,20 @@ from flyte.models import NativeInterface
 
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT, Contract
 from flyteplugins.codegen.core.environment import Lock
-from flyteplugins.codegen.core.errors import CodegenError, InvalidInputError
-from flyteplugins.codegen.core.pinned import pin_text
-from flyteplugins.codegen.core.settings import CACHE_MODES
+from flyteplugins.codegen.core.errors import CodegenError, EnvironmentBuildError, InvalidInputError
+from flyteplugins.codegen.core.settings import CACHE_MODES, ImageStrategy
 from flyteplugins.codegen.core.sync import BoundTwoFaced, TwoFaced
 from flyteplugins.codegen.core.values import PLAIN_TYPES
 from flyteplugins.codegen.record import open_record
 from flyteplugins.codegen.sandbox.select import choose
+from flyteplugins.codegen.tasks.cluster_images import (
+    ImageWishes,
+    build,
+    choose_strategy,
+    image_of,
+    in_cluster_task,
+    install_arguments,
+)
 from flyteplugins.codegen.tasks.default_inputs import as_default, is_remote, upload
 from flyteplugins.codegen.tasks.executor import Executor, Work
 from flyteplugins.codegen.tasks.in_pod import pod_arguments
@@ -41,9 +47,6 @@ from flyteplugins.codegen.tasks.step import FLYTE_KEEPS_NOTHING, is_of_storage, 
 from flyteplugins.codegen.tasks.wire import input_type, output_type, typed
 
 logger = logging.getLogger(__name__)
-
-_IMAGE_NAME: Final = "codegen"
-"""One name for all: the tag says what is in it, so that tasks of the same packages share an image."""
 
 _CHANGEABLE: Final = ("resources", "retries", "timeout", "env_vars", "secrets", "cache", "short_name")
 
@@ -69,6 +72,10 @@ class SolutionPlan:
         short_name: What the run's list shows; the name if empty.
         registry: Where an image for a cluster is pushed to; Flyte's own setting if None.
         registry_secret: Name of the secret that opens the registry.
+        image_strategy: Whether the image for a cluster is built, or a ready one installs the packages.
+        base_image: The ready image; Flyte's own if None.
+        wheels: Folder of wheels in it that they are installed from; the package index if None.
+        built_image: The image, where it is built already.
         store: Where runs on this machine are recorded, as `AutoCoderAgent(store=...)` says it.
     """
 
@@ -88,7 +95,23 @@ class SolutionPlan:
     short_name: str = ""
     registry: str | None = None
     registry_secret: str | None = None
+    image_strategy: ImageStrategy = "auto"
+    base_image: str | None = None
+    wheels: str | None = None
+    built_image: str | None = None
     store: str | None = None
+
+    @property
+    def image(self) -> ImageWishes:
+        """What is wanted of the image for a cluster."""
+        return ImageWishes(
+            strategy=self.image_strategy,
+            base_image=self.base_image,
+            wheels=self.wheels,
+            registry=self.registry,
+            registry_secret=self.registry_secret,
+            built=self.built_image,
+        )
 
     @property
     def version(self) -> str:
@@ -128,7 +151,7 @@ class SolutionTask(ContainerTask):
         contract = plan.contract
         super().__init__(
             name=plan.name,
-            image=_image(plan),
+            image=image_of(plan.lock, plan.image),
             command=_command(plan),
             inputs={name: input_type(kind) for name, kind in contract.inputs.items()},
             outputs={name: output_type(kind) for name, kind in contract.outputs.items()},
@@ -258,9 +281,10 @@ class SolutionTask(ContainerTask):
         given = {**dict(zip(plan.contract.inputs, args, strict=False)), **values}
         if len(args) > len(plan.contract.inputs):
             raise InvalidInputError(f"{self.name} takes {len(plan.contract.inputs)} inputs, and was given {len(args)}.")
-        if internal_ctx().is_task_context() and flyte.ctx().mode != "local":
+        if in_cluster_task():
             bound = await bind(plan.contract, plan.defaults, given, may_stay=is_remote)
-            return await get_controller().submit(self, **{name: as_default(value) for name, value in bound.items()})
+            task = await self._with_an_image()
+            return await get_controller().submit(task, **{name: as_default(value) for name, value in bound.items()})
         bound = await bind(plan.contract, plan.defaults, given)
         read(plan.secrets)  # one that is missing is the caller's to know, before anything starts
         if internal_ctx().is_in_trace():
@@ -291,6 +315,18 @@ class SolutionTask(ContainerTask):
         kinds = self.plan.contract.outputs.values()
         found = [await typed(kind, value) for kind, value in zip(kinds, outputs, strict=True)]
         return tuple(found) if len(found) > 1 else next(iter(found), None)
+
+    async def _with_an_image(self) -> SolutionTask:
+        """The task as it can be submitted from a task on a cluster: with an image that is there."""
+        images = flyte.ctx().compiled_image_cache
+        if self.parent_env_name and (images is None or self.parent_env_name in images.image_lookup):
+            return self  # it was deployed, with its image
+        changed, told = await with_image_here(self.plan)
+        logger.info("%s: %s", self.name, told)
+        task = SolutionTask(changed)
+        # Under a name that no deployed environment has: Flyte would take that one's image.
+        task.environment(f"codegen-{self.plan.lock.key[:12]}")
+        return task
 
     async def _run(self, values: Mapping[str, Any]) -> tuple[Value, ...]:
         plan = self.plan
@@ -333,27 +369,33 @@ def _command(plan: SolutionPlan) -> list[str]:
         variables={*plan.env_vars, *(variable_of(secret) for secret in plan.secrets)},
     )
     return [
-        *("python", *arguments),
+        *("python", *install_arguments(plan.lock, plan.image), *arguments),
         *inputs,
         *([f"--outputs={OUTPUT_ROOT}"] if contract.outputs else []),
     ]
 
 
-def _image(plan: SolutionPlan) -> flyte.Image:
-    """The environment as an image for a cluster; nothing is built until it is deployed."""
-    lock = plan.lock
-    version = lock.python.split(".")
-    image = flyte.Image.from_debian_base(
-        install_flyte=False,
-        python_version=(int(version[0]), int(version[1])),
-        platform=("linux/arm64" if lock.platform.startswith("aarch64") else "linux/amd64",),
-        registry=plan.registry,
-        registry_secret=plan.registry_secret,
-        name=_IMAGE_NAME,
-    )
-    if lock.system_packages:
-        image = image.with_apt_packages(*lock.system_packages)
-    if "==" not in lock.requirements:
-        return image
-    requirements = pin_text(lock.requirements, "requirements.txt")
-    return image.with_requirements(Path(requirements.path), extra_args="--require-hashes --only-binary :all:")
+async def with_image_here(plan: SolutionPlan) -> tuple[SolutionPlan, str]:
+    """A plan with an image that is there, for a task on a cluster that submits it.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        The plan, and the strategy that was taken and why, in a sentence.
+
+    Raises:
+        InvalidRequestError: `build` is wanted, and there is no image builder.
+        EnvironmentBuildError: `build` is wanted, and the image can't be built.
+    """
+    chosen = await choose_strategy(plan.image_strategy)
+    told = chosen.told
+    if chosen.strategy == "build":
+        try:
+            built = await build(image_of(plan.lock, plan.image), plan.lock)
+            return dataclasses.replace(plan, built_image=built), told
+        except EnvironmentBuildError as error:
+            if plan.image_strategy == "build":
+                raise
+            told = f"Images: packages are installed on a ready image. {error}"
+    return dataclasses.replace(plan, image_strategy="install"), told

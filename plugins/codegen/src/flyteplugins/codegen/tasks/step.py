@@ -61,6 +61,7 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
             retries=retries,
         )
         self._body = body
+        self._tries_again = retries
         self._inputs = dict(inputs or {})
         self._show = show
         self._show_failure = show_failure
@@ -96,7 +97,7 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         if context.is_task_context() and (context.is_in_trace() or flyte.ctx().mode != "local"):
             # Tasks can't be called inside a trace; and a cluster looks a task up in an environment that was deployed,
             # which one made at run time never was. There the work is part of the task that asked for it.
-            return await self._body()
+            return await self._try(self._tries_again)
         try:
             if context.is_task_context():
                 await get_controller().submit(self, **self._inputs)
@@ -114,6 +115,16 @@ class Step(TaskTemplate[..., Any, Any], Generic[T]):
         if self._failure is not None:
             raise self._failure
         return self._value if self._executed else cached  # type: ignore[return-value]  # a hit implies `cached`
+
+    async def _try(self, again: int) -> T:
+        """Do the work as Flyte would: again where its failure may pass."""
+        try:
+            return await self._body()
+        except Exception as error:
+            if not again or not may_pass(error):
+                raise
+            logger.warning("%s is tried again: %s", self.name, error)
+        return await self._try(again - 1)
 
     async def _run_locally(self) -> None:
         # Flyte would leave a folder of its own under the temporary directory for ever.
