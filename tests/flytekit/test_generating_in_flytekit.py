@@ -213,7 +213,8 @@ def test_an_agent_takes_resources_and_secrets_of_flytekit() -> None:
         secrets=[Secret(group="shop", key="token", env_var="TOKEN")],  # type: ignore[list-item] # of the other Flyte
         resources=flytekit.Resources(cpu="2", mem="3Gi"),
     )
-    assert agent.secrets == [flyte.Secret("token", group="shop", as_env_var="TOKEN")]
+    (secret,) = agent.secrets or ()
+    assert (secret.key, secret.group, secret.as_env_var) == ("token", "shop", "TOKEN")
     assert agent.resources == flyte.Resources(cpu="2", memory="3Gi")
 
 

@@ -27,7 +27,12 @@ from google.protobuf import text_format
 from handmade import TOTAL, TYPES, made_result
 
 from flyteplugins.codegen.core.environment import Lock
-from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError, SolutionFailedError
+from flyteplugins.codegen.core.errors import (
+    InvalidInputError,
+    InvalidRequestError,
+    MissingCredentialError,
+    SolutionFailedError,
+)
 from flyteplugins.codegen.flytekit import CodeGenEvalResult, SolutionTask
 from flyteplugins.codegen.flytekit.convert import flytekit_type
 from flyteplugins.codegen.flytekit.task import image_of
@@ -141,6 +146,30 @@ async def test_a_secret_is_a_variable_of_the_program(monkeypatch: pytest.MonkeyP
     (secret,) = serialised(task).security_context.secrets
     assert (secret.group, secret.key, secret.env_var) == ("shop", "token", "SHOP_TOKEN")
     assert secret.mount_requirement == secret.ENV_VAR
+
+
+@pytest.mark.isolation
+@pytest.mark.parametrize("place", ["variable", "file"])
+async def test_on_this_machine_a_secret_is_found_where_flytekit_looks(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "variable":
+        monkeypatch.setenv("_FSEC_SHOP_TOKEN", "0123456")
+    else:
+        monkeypatch.setenv("FLYTE_SECRETS_DEFAULT_DIR", str(tmp_path))
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop" / "token").write_text("0123456\n")
+    result = CodeGenEvalResult.of(await made_result(READS_A_VARIABLE, outputs={"length": int}))
+    secrets = [Secret(group="shop", key="token")]
+    assert result.as_task(secrets=secrets)() == 7
+    assert await result.run.aio(secrets=secrets) == 7
+    assert "SHOP_TOKEN" not in os.environ
+
+
+async def test_a_secret_that_is_nowhere_is_named() -> None:
+    result = CodeGenEvalResult.of(await made_result(READS_A_VARIABLE, outputs={"length": int}))
+    with pytest.raises(MissingCredentialError, match="SHOP_TOKEN"):
+        result.as_task(secrets=[Secret(group="shop", key="token")])()
 
 
 async def test_a_secret_without_a_group_is_refused() -> None:

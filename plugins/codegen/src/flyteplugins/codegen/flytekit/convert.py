@@ -11,6 +11,7 @@ from typing import Any, Final
 import flyte
 from flyte.io import DataFrame, Dir, File
 from flytekit import Resources, Secret
+from flytekit.core.context_manager import SecretsManager
 from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
@@ -138,22 +139,33 @@ def default_of(value: Any) -> Any:
     return FlyteFile(value.path) if isinstance(value, File) else value
 
 
+class SecretOfFlytekit(flyte.Secret):
+    """A secret that is looked for where flytekit looks, if no environment variable of its name has it."""
+
+    def look_up(self) -> str | None:
+        """Its value by flytekit's rules: a variable with flytekit's prefix, else a file; None if there is none."""
+        try:
+            value: str = SecretsManager().get(self.group, self.key)
+        except ValueError:
+            return None
+        return value
+
+
 def flyte_secrets(secrets: Iterable[Any] | None) -> list[flyte.Secret] | None:
     """Secrets as the other rooms take them.
 
     Args:
-        secrets: Secrets of either Flyte, or None.
+        secrets: Secrets of either Flyte, plain data of them, or None.
 
     Returns:
-        The same as secrets of Flyte 2; None stays None.
+        The same as secrets of Flyte 2, which are looked for where flytekit looks as well; None stays None.
     """
     return None if secrets is None else [_flyte_secret(secret) for secret in secrets]
 
 
-def _flyte_secret(secret: Any) -> Any:
-    if not isinstance(secret, Secret):
-        return secret
-    return flyte.Secret(key=secret.key or "", group=secret.group, as_env_var=secret.env_var)
+def _flyte_secret(secret: Any) -> flyte.Secret:
+    variable = secret.env_var if isinstance(secret, Secret) else secret.as_env_var
+    return SecretOfFlytekit(key=secret.key or "", group=secret.group, as_env_var=variable)
 
 
 def flytekit_secrets(secrets: Iterable[NamedSecret]) -> list[Secret]:

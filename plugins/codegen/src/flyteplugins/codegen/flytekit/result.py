@@ -25,7 +25,7 @@ class Verbs(verbs.Verbs):
             options,
             inputs=await from_flytekit(options.inputs),
             resources=flyte_resources(options.resources),
-            secrets=flyte_secrets(options.secrets),
+            secrets=flyte_secrets(result.defaults.secrets if options.secrets is None else options.secrets),
         )
         return await to_flytekit(await super().run(result, given))
 
@@ -95,7 +95,7 @@ class CodeGenEvalResult(_CodeGenEvalResult):
             retries=retries,
             timeout=timeout,
             env_vars=env_vars,
-            secrets=flyte_secrets(secrets),
+            secrets=flyte_secrets(self.defaults.secrets if secrets is None else secrets),
             cache=cache,
         )
         return SolutionTask(task.with_uploaded_samples(samples_at) if samples_at else task, image=image)

@@ -57,7 +57,10 @@ def task_of(result: CodeGenEvalResult, options: RunOptions, role: str) -> Soluti
             timeout=defaults.timeout if options.timeout is None else options.timeout,
             env_vars=defaults.env_vars if options.env_vars is None else options.env_vars,
             secrets=tuple(
-                flyte.Secret(key=secret.key, group=secret.group, as_env_var=secret.as_env_var) for secret in secrets
+                secret
+                if isinstance(secret, flyte.Secret)
+                else flyte.Secret(key=secret.key, group=secret.group, as_env_var=secret.as_env_var)
+                for secret in secrets
             ),
             cache=cache,
             registry=defaults.registry,

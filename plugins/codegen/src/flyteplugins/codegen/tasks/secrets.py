@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from flyteplugins.codegen.core.errors import MissingCredentialError
 from flyteplugins.codegen.core.files import storing
@@ -26,6 +26,15 @@ class NamedSecret(Protocol):
     as_env_var: str | None
 
 
+@runtime_checkable
+class FoundElsewhere(Protocol):
+    """A secret that may be where no environment variable has it."""
+
+    def look_up(self) -> str | None:
+        """Its value, or None."""
+        ...
+
+
 def read(wanted: Iterable[NamedSecret]) -> dict[str, str]:
     """The values of secrets, from the environment variables that they name.
 
@@ -41,12 +50,15 @@ def read(wanted: Iterable[NamedSecret]) -> dict[str, str]:
     values = {}
     for secret in wanted:
         variable = variable_of(secret)
-        if variable not in os.environ:
+        value = os.environ.get(variable)
+        if value is None and isinstance(secret, FoundElsewhere):
+            value = secret.look_up()
+        if value is None:
             raise MissingCredentialError(
                 f"The secret {secret.key!r} is not here: set the environment variable {variable}, which it is "
                 "read from outside a cluster."
             )
-        values[variable] = os.environ[variable]
+        values[variable] = value
     return values
 
 
