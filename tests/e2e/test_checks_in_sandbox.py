@@ -635,6 +635,77 @@ async def test_mutants_that_hang_or_take_all_memory_count_as_refused(subject: Su
     assert (verdict.proof.mutants, verdict.proof.mutants_failed) == (5, 5)
 
 
+GUARDED = changed(
+    CODE,
+    ("import csv\n", "import csv\nimport os\nimport signal\nimport subprocess\nimport sys\n"),
+    (
+        "    folder = Path(args.outputs)\n",
+        "    if len(kept) < 0:\n        HARM\n    if total < 0:\n        HARM\n    folder = Path(args.outputs)\n",
+    ),
+)
+"""Two of its mutants do harm, in a lane each; after them comes one that sorts the other way round."""
+
+END_LANES = """
+import glob, os, signal
+parents = {}
+for path in glob.glob("/proc/[0-9]*/stat"):
+    fields = open(path).read().rpartition(")")[2].split()
+    parents[int(path.split("/")[2])] = int(fields[1])
+above = [os.getpid()]
+while parents.get(above[-1]):
+    above.append(parents[above[-1]])
+for pid, parent in parents.items():
+    if parent not in above and parents.get(parent) in above[1:]:
+        os.kill(pid, signal.SIGKILL)
+"""
+MEDDLE = """
+import glob, time
+while True:
+    for path in glob.glob("/tmp/**/outputs/kept", recursive=True):
+        open(path, "w").write("nothing")
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("harm", "refused"),
+    [
+        pytest.param("pass", False, id="nothing"),
+        pytest.param("os.kill(os.getppid(), signal.SIGKILL)", True, id="ends what started it"),
+        pytest.param("os.kill(int('-1'), signal.SIGKILL)", True, id="ends all that it may"),
+        pytest.param(f"exec({END_LANES!r})", True, id="ends those that run the others"),
+        pytest.param("while True: pass", True, id="never ends"),
+        pytest.param(
+            f"subprocess.Popen([sys.executable, '-c', {MEDDLE!r}], start_new_session=True)",
+            False,
+            id="leaves one that meddles",
+        ),
+    ],
+)
+async def test_what_a_mutant_does_to_what_runs_it_changes_nothing_of_what_is_found_of_the_others(
+    subject: Subject, bench: Bench, harm: str, refused: bool
+) -> None:
+    tests = """
+import time
+
+
+def test_kept(run_solution, samples):
+    run = run_solution(threshold=5)
+    assert run.exit_code == 0
+    time.sleep(0.5)
+    assert sorted(run.outputs["kept"].read_text().split()) == ["north,10", "north,7", "region,amount"]
+    assert (run.outputs["rows"], run.outputs["total"]) == (2, 17)
+"""
+    bench = replace(bench, limits=replace(bench.limits, seconds=15))
+    verdict = await check(replace(subject, code=GUARDED.replace("HARM", harm), tests=tests), bench)
+    assert verdict.suite is not None
+    assert verdict.suite.passed
+    assert verdict.proof is not None
+    (survivor,) = verdict.proof.survivors
+    assert survivor.endswith("`-float(row['amount'])` became `float(row['amount'])`")
+    assert verdict.proof.mutants_failed == 2 + (2 if refused else 0)
+
+
 async def test_a_proof_that_exists_is_not_made_again(subject: Subject, bench: Bench) -> None:
     verdict = await check(replace(subject, tests="def test_nothing():\n    assert True\n"), bench, proof=PROVED)
     assert verdict.failure is None

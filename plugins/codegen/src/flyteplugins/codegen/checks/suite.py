@@ -155,13 +155,11 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
         execution = await bench.run(_work(subject, bench, variants))
     except JobError as error:
         if variants.files() and ALL_PASSED in error.stdout:
-            # One of the programs in its place did this, not the solution.
-            suite = await run_suite(subject, bench)
-            if suite.failure or suite.run is None:
-                return suite
-            return replace(suite, refusals=await _one_by_one(subject, bench, variants, suite.run.seconds))
+            return await _apart(subject, bench, variants)
         return SuiteResult(None, limit_failure("tests", error, "The run of the tests", bench.limits))
     report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
+    if report is None and variants.files() and ALL_PASSED in execution.stdout:
+        return await _apart(subject, bench, variants)
     output = shortened(f"{execution.stdout.strip()}\n{execution.stderr.strip()}".strip())
     cases = tuple(
         TestCase(
@@ -180,6 +178,14 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
     if len(refusals) != len(variants.files()):
         refusals = await _one_by_one(subject, bench, variants, seconds)
     return SuiteResult(run, None, refusals)
+
+
+async def _apart(subject: Subject, bench: Bench, variants: Variants) -> SuiteResult:
+    """As `run_suite`, where one of the programs in the solution's place brought all down, not the solution."""
+    suite = await run_suite(subject, bench)
+    if suite.failure or suite.run is None:
+        return suite
+    return replace(suite, refusals=await _one_by_one(subject, bench, variants, suite.run.seconds))
 
 
 async def _one_by_one(subject: Subject, bench: Bench, variants: Variants, seconds: float) -> tuple[Refusal, ...]:

@@ -16,13 +16,14 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
 from types import TracebackType
 from typing import Any
 
-PR_SET_DUMPABLE = 4
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 
 
 def serve(lanes: list[list[int]], modules: list[str]) -> dict[str, Any]:
@@ -31,21 +32,26 @@ def serve(lanes: list[list[int]], modules: list[str]) -> dict[str, Any]:
     Returns:
         In the copy that is to run the solution, its order; the server itself ends.
     """
-    set_dumpable = ctypes.CDLL(None).prctl
-    set_dumpable(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no run can read or change this process, and so the next run
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no run can read or change this process, and so the next run
     _import(modules)
     orders, answers = _own(lanes)
+    others = _children()
+    if others is not None:
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what a run leaves behind comes to this process
     with os.fdopen(orders, encoding="utf-8") as lines:
         for line in lines:
             order: dict[str, Any] = json.loads(line)
             _import(order["modules"])
             child = os.fork()
             if child == 0:
+                # By the copy itself: the program might end the server before that gets to it.
+                _answer(answers, {"number": order["number"], "pid": os.getpid()})
                 os.close(answers)
-                set_dumpable(PR_SET_DUMPABLE, 1, 0, 0, 0)
+                prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
                 return order
-            _answer(answers, {"number": order["number"], "pid": child})
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            _end_children(others)
             _answer(answers, {"number": order["number"], "exit_code": status})
     raise SystemExit
 
@@ -62,6 +68,25 @@ def _own(lanes: list[list[int]]) -> list[int]:
             for descriptor in lane:
                 os.close(descriptor)
     return own
+
+
+def _children() -> set[int] | None:
+    """The processes whose parent is this one; None where the kernel does not list them."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as stream:  # noqa: PTH123  # once for each run
+            return {int(pid) for pid in stream.read().split()}
+    except OSError:
+        return None
+
+
+def _end_children(others: set[int] | None) -> None:
+    """End what a run left behind before the next one begins, so that it can't meddle with that."""
+    while others is not None and (left := (_children() or set()) - others):
+        for child in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, 0)
 
 
 def _import(modules: list[str]) -> None:

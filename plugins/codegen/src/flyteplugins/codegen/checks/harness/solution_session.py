@@ -174,7 +174,7 @@ class Variants:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Note for each program which tests refused it; None for one that ended its copy."""
+        """Note for each program which tests refused it; None for one that ended its copy, nothing if it ended more."""
         gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
         copy = solution_runner.Copy(lambda limit: self._refused(session, limit))
         try:
@@ -206,7 +206,9 @@ class Variants:
 
         found: list[list[str] | None] = [None] * len(self._programs)
         for lane, names in enumerate(solution_runner.in_copies(all_refused, range(lanes))):
-            found[lane::lanes] = names or found[lane::lanes]
+            if names is None:
+                return []  # a program ended more than its own copy, and nobody knows which
+            found[lane::lanes] = names
         return found
 
 
