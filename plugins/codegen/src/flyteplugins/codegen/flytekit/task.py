@@ -63,6 +63,7 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
             resources=flytekit_resources(plan.resources),
             environment=dict(plan.env_vars),
             secret_requests=flytekit_secrets(plan.secrets),
+            pod_template_name=plan.pod_template,
         )
         self.plan = plan
         self._task = local

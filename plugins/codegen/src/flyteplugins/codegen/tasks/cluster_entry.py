@@ -143,9 +143,8 @@ def main() -> None:
         ended = run(files, script_arguments(arguments, inputs), json.loads(settings), roots, folder)
         status, said = judge(ended)
         if status == 0 and folder:
-            refuse_irregular(folder)
+            settle(folder)
             normalise(folder, outputs)
-            make_readable(folder)
     except ValueError as error:
         status, said = FAILED, str(error)
     except Exception as error:
@@ -234,18 +233,23 @@ def tell(said: str, outputs: pathlib.Path | None) -> None:
             (outputs / "_ERROR").write_text(said, encoding="utf-8")
 
 
-def refuse_irregular(folder: pathlib.Path) -> None:
-    """Links lead out of the folder, in the container of whoever follows them; pipes never end."""
-    for path in folder.rglob("*"):
-        if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
-            raise ValueError(f"{path.relative_to(folder)} among the outputs is neither a file nor a folder.")
+def settle(folder: pathlib.Path) -> None:
+    """Make what was written readable for a sidecar of another user, and refuse what is neither a file nor a folder.
+
+    Links lead out of the folder, in the container of whoever follows them; pipes never end.
+    """
+    for root, folders, files in os.walk(folder, onerror=unreadable):
+        for path in (pathlib.Path(root, name) for name in (*folders, *files)):
+            mode = path.lstat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise ValueError(f"{path.relative_to(folder)} among the outputs is neither a file nor a folder.")
+            with contextlib.suppress(OSError):
+                path.chmod(0o755 if stat.S_ISDIR(mode) else 0o644)
 
 
-def make_readable(folder: pathlib.Path) -> None:
-    """For a sidecar of another user."""
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            path.chmod(0o755 if path.is_dir() else 0o644)
+def unreadable(error: OSError) -> None:
+    """What can't be looked at is not passed on."""
+    raise ValueError(f"The outputs can't be read: {error.strerror}: {error.filename}.") from error
 
 
 def new_folder() -> pathlib.Path:

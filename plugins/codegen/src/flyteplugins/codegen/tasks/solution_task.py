@@ -48,7 +48,7 @@ from flyteplugins.codegen.tasks.wire import input_type, output_type, typed
 
 logger = logging.getLogger(__name__)
 
-_CHANGEABLE: Final = ("resources", "retries", "timeout", "env_vars", "secrets", "cache", "short_name")
+_CHANGEABLE: Final = ("resources", "retries", "timeout", "env_vars", "secrets", "cache", "short_name", "pod_template")
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class SolutionPlan:
         wheels: Folder of wheels in it that they are installed from; the package index if None.
         built_image: The image, where it is built already.
         store: Where runs on this machine are recorded, as `AutoCoderAgent(store=...)` says it.
+        pod_template: Name of the cluster's `PodTemplate` that its pod is made from; Flyte's default if None.
     """
 
     name: str
@@ -100,6 +101,7 @@ class SolutionPlan:
     wheels: str | None = None
     built_image: str | None = None
     store: str | None = None
+    pod_template: str | None = None
 
     @property
     def image(self) -> ImageWishes:
@@ -164,6 +166,7 @@ class SolutionTask(ContainerTask):
             timeout=plan.timeout,
             env_vars=dict(plan.env_vars) or None,
             secrets=list(plan.secrets) or None,
+            pod_template=plan.pod_template,
             # Flyte's own key has the empty version for "override", and leaves out variables and limits.
             cache="disable" if plan.cache == "disable" else _ClusterCache("auto", version_override=plan.version),
         )
@@ -250,7 +253,10 @@ class SolutionTask(ContainerTask):
         return self(*args, **values)
 
     def override(self, **changes: Any) -> SolutionTask:
-        """The same task with other resources, retries, timeout, env_vars, secrets, cache or short_name."""
+        """The same task with other resources, retries, timeout, env_vars, secrets, cache, short_name or pod_template.
+
+        `pod_template` is the name of a `PodTemplate` of the cluster.
+        """
         unknown = sorted(set(changes) - set(_CHANGEABLE))
         if unknown:
             raise InvalidInputError(f"{', '.join(unknown)} can't be overridden. Possible: {', '.join(_CHANGEABLE)}.")
@@ -259,6 +265,11 @@ class SolutionTask(ContainerTask):
             wanted["cache"] = cache.behavior
         if wanted.get("cache", "auto") not in CACHE_MODES:
             raise InvalidInputError(f"cache={wanted['cache']!r} is unknown. Known: {', '.join(CACHE_MODES)}.")
+        if not isinstance(wanted.get("pod_template", ""), str):
+            raise InvalidInputError(
+                "pod_template must be the name of a PodTemplate of the cluster: with a specification in its place, "
+                "Flyte does not say where the inputs and outputs of a container are."
+            )
         changed = SolutionTask(dataclasses.replace(self.plan, **wanted))
         changed.parent_env, changed.parent_env_name = self.parent_env, self.parent_env_name
         changed._environment = self._environment
