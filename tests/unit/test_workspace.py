@@ -193,6 +193,14 @@ def declared_dependencies() -> set[str]:
     return {name for line in requirements if "extra ==" not in line for name in re.findall(r"^[\w-]+", line)}
 
 
+def test_each_dependency_has_a_row_that_says_why() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE)
+    explained = {name.strip(" `") for cells in rows for cell in cells for name in cell.split(",")}
+    requirements = importlib.metadata.requires("flyteplugins-codegen") or []
+    extras = {name for line in requirements if "extra ==" in line for name in re.findall(r"^[\w-]+", line)}
+    assert (declared_dependencies() | extras) - explained == set()
+
+
 def test_the_version_is_above_the_published_plugins() -> None:
     project = (ROOT / "plugins" / "codegen" / "pyproject.toml").read_text()
     version = re.findall(r'^version = "([^"]+)"', project, re.MULTILINE)
