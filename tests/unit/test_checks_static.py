@@ -299,3 +299,60 @@ def test_code_that_nests_too_deeply_is_a_finding_and_no_crash() -> None:
     deep = GOOD + "x = " + "(" * 5000 + "1" + ")" * 5000 + "\n"
     (finding,) = static_findings(deep, SALES)
     assert "does not parse" in finding
+
+
+# Documents and several files
+
+TYPED = Contract(
+    inputs={"parts": "list[File]", "options": "dict"}, outputs={"pages": "Dir", "table": "DataFrame"}, samples=()
+)
+TYPED_CODE = """
+import argparse
+import json
+from pathlib import Path
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--parts", required=True, action="append")
+    parser.add_argument("--options", required=True, type=json.loads)
+    parser.add_argument("--outputs", default="/var/outputs")
+    args = parser.parse_args()
+    (Path(args.outputs) / "pages").mkdir(parents=True)
+    (Path(args.outputs) / "pages" / "1.txt").write_text("")
+    (Path(args.outputs) / "table").write_text("")
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", ""),
+        ('action="append"', 'action="extend", nargs="+"'),
+        (', action="append"', ", **{'action': 'append'}"),
+        ('action="append"', "action=argparse._AppendAction"),
+        (", type=json.loads", ""),
+    ],
+)
+def test_the_usual_ways_to_take_documents_and_several_files_are_right(old: str, new: str) -> None:
+    assert static_findings(TYPED_CODE.replace(old, new), TYPED) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (', action="append"', "", "`--parts` is given once for each file"),
+        ('action="append"', 'action="store"', "`--parts` is given once for each file"),
+        ("type=json.loads", "type=dict", "`--options` has `type=dict`, which does not read JSON"),
+        ("type=json.loads", "type=eval", "`--options` has `type=eval`"),
+        ('"pages"', '"papers"', "Write its files into the folder `<outputs>/pages/`"),
+        ('"table"', '"table.parquet"', "The file of the output is called `table`, with no extension"),
+    ],
+)
+def test_other_ways_are_found(old: str, new: str, said: str) -> None:
+    (finding,) = static_findings(TYPED_CODE.replace(old, new), TYPED)
+    assert said in finding

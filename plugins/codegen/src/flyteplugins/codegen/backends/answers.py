@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, create_model, field_validator, model_validator
 
-from flyteplugins.codegen.core.contract import Contract
+from flyteplugins.codegen.core.contract import FRAMES, Contract
 from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.solution import CodePlan
-from flyteplugins.codegen.core.values import parse_value
+from flyteplugins.codegen.core.values import PLAIN_TYPES, parse_value
 from flyteplugins.codegen.core.verdict import ErrorDiagnosis
 from flyteplugins.codegen.models.step import PythonCode, Step
+from flyteplugins.codegen.tasks.given import table_of
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -113,8 +114,8 @@ def code_step(name: str, contract: Contract, given: Collection[str]) -> Step[Cod
 
     Args:
         name: `code` or `repair_code`.
-        contract: Its inputs without samples each need an example that parses as their type; for a `File` it is the
-            content of a small file.
+        contract: Its inputs without samples each need an example that parses as their type; for a `File`, several
+            and a `Dir` it is the content of a small file, for a table it is CSV.
         given: Inputs whose example the user gave.
     """
     wanted = {key: kind for key, kind in contract.inputs.items() if key not in contract.samples and key not in given}
@@ -123,9 +124,12 @@ def code_step(name: str, contract: Contract, given: Collection[str]) -> Step[Cod
         values = {example.name: example.value for example in answer.examples}
         problems = [f"no example for {key}" for key in wanted if key not in values]
         for key, kind in wanted.items():
-            if key in values and kind != "File":
+            if key in values:
                 try:
-                    parse_value(values[key], kind)
+                    if kind in PLAIN_TYPES:
+                        parse_value(values[key], kind)
+                    elif kind in FRAMES:
+                        table_of(values[key])
                 except ValueError as error:
                     problems.append(f"example for {key}: {error}")
         if problems:

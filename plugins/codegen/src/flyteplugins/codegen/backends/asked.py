@@ -11,9 +11,10 @@ from flyte.io import File
 from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.core.errors import InvalidRequestError
-from flyteplugins.codegen.core.values import is_value_of
-from flyteplugins.codegen.data.samples import pin_samples, take_in_file
+from flyteplugins.codegen.core.values import PLAIN_TYPES, is_value_of
+from flyteplugins.codegen.data.samples import pin_samples
 from flyteplugins.codegen.packages.distributions import detect_packages
+from flyteplugins.codegen.tasks.given import flat, take_in
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Asked:
             contract: The typed inputs and outputs.
 
         Returns:
-            The same, with stored files for samples and for examples of type `File`.
+            The same, with stored files for samples and for examples that are no plain values; more than one file of
+            an example as `flat` names them.
 
         Raises:
             InvalidRequestError: An example is of the wrong type, or a file can't be read.
@@ -63,9 +65,14 @@ class Asked:
             kind = contract.inputs.get(name)
             if kind is None or name in contract.samples:
                 raise InvalidRequestError(f"input_examples names {name!r}, which is no input without a sample.")
-            if kind != "File" and not is_value_of(value, kind):
-                raise InvalidRequestError(f"input_examples: {name!r} must be {kind}, and is {type(value).__name__}.")
-            given[name] = await take_in_file(value, store, name) if kind == "File" else value
+            if kind in PLAIN_TYPES:
+                if not is_value_of(value, kind):
+                    raise InvalidRequestError(
+                        f"input_examples: {name!r} must be {kind}, and is {type(value).__name__}."
+                    )
+                given[name] = value
+            else:
+                given.update(flat(name, await take_in(name, kind, value)))
         return replace(self, samples=await pin_samples(self.samples, store), input_examples=given)
 
     @property

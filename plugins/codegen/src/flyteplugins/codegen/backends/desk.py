@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from flyte.io import File
-
 from flyteplugins.codegen.backends import answers
 from flyteplugins.codegen.backends.draft import Draft, Turn
 from flyteplugins.codegen.backends.messages import Messages
@@ -27,7 +25,6 @@ from flyteplugins.codegen.core.errors import (
     InvalidAnswerError,
 )
 from flyteplugins.codegen.core.events import AttemptFinished, Event, Note
-from flyteplugins.codegen.core.pinned import pin_text
 from flyteplugins.codegen.core.request import Request
 from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.core.solution import CodePlan, CodeSolution
@@ -42,6 +39,7 @@ from flyteplugins.codegen.report.in_flyte import FlyteReport
 from flyteplugins.codegen.report.timeline import Timeline
 from flyteplugins.codegen.sandbox.contract import Limits
 from flyteplugins.codegen.tasks.executor import Environment
+from flyteplugins.codegen.tasks.given import Given, example_of, grown
 
 T = TypeVar("T")
 
@@ -318,14 +316,14 @@ class Desk:
         """Examples that the user gave, as text; they win over the model's."""
         return {name: format_value(value) for name, value in self.request.input_examples.items()}
 
-    async def _example_files(self, solution: CodeSolution) -> dict[str, File]:
-        """A file for each File input without a sample: the user's, else one with the text that the model gave."""
-        files = dict(self.request.example_files)
-        for name in self.request.contract.files_without_sample:
-            if name not in files:
-                text = solution.examples.get(name, "")
-                files[name] = await asyncio.to_thread(pin_text, text, f"{name}.txt")
-        return files
+    async def _example_files(self, solution: CodeSolution) -> dict[str, Given]:
+        """Files for each input that is none of text and has no sample: the user's, else of what the model gave."""
+        contract = self.request.contract
+        given = grown(contract, self.request.example_files)
+        for name, kind in contract.files_without_sample.items():
+            if name not in given:
+                given[name] = await example_of(name, kind, solution.examples.get(name, ""))
+        return given
 
     async def _start_early(self, needs: Needs, environment: Environment) -> None:
         tools = await self.workshop.executor.build(self.workshop.for_tests().spec)

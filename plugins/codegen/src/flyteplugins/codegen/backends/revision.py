@@ -31,6 +31,7 @@ from flyteplugins.codegen.models.step import Message, Step
 from flyteplugins.codegen.packages.distributions import detect_packages
 from flyteplugins.codegen.results.script import changed_requirements, requirement_name, without_metadata
 from flyteplugins.codegen.sandbox.leftovers import leftovers_cleared
+from flyteplugins.codegen.tasks.given import grown
 from flyteplugins.codegen.tasks.local_run import in_run
 
 _NOT_KNOWN: Final = "What was asked is not known."
@@ -191,7 +192,7 @@ def _asked(result: CodeGenEvalResult, wanted: RevisionOptions) -> Asked:
                 for name, text in origin.input_examples.items()
                 if name in contract.plain_inputs
             },
-            **origin.example_files,
+            **grown(contract, origin.example_files),
         },
         follow_ups=[*follow_ups, *([wanted.prompt] if wanted.prompt else [])],
     )

@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 import time
 
+from flyte.io import File
+
 from flyteplugins.codegen.checks.contract_checks import check_contract
 from flyteplugins.codegen.checks.proof import Tried, prove, unconvincing
 from flyteplugins.codegen.checks.static import static_findings
@@ -106,8 +108,10 @@ def check_rules(code: str, contract: Contract) -> tuple[Check, Failure | None]:
 
 async def _with_cut_samples(subject: Subject, bench: Bench) -> Subject:
     """The same with a part of each sample that is large; the whole is read in `run()` only."""
-    parts = await asyncio.gather(*(cut(file, bench.store) for file in subject.samples.values()))
-    return dataclasses.replace(subject, samples=dict(zip(subject.samples, (part for part, _ in parts), strict=True)))
+    files = {name: given for name, given in subject.samples.items() if isinstance(given, File)}
+    parts = await asyncio.gather(*(cut(file, bench.store) for file in files.values()))
+    cut_files = dict(zip(files, (part for part, _ in parts), strict=True))
+    return dataclasses.replace(subject, samples={**subject.samples, **cut_files})
 
 
 def _printed(execution: Execution | None) -> str:

@@ -15,23 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from flyte.io import File
+from flyte.io import Dir, File
 
 from flyteplugins.codegen.checks.faults import environment_failure, limit_failure
 from flyteplugins.codegen.checks.head_start import OTHER_ORDER, preludes
-from flyteplugins.codegen.checks.subject import SOLUTION_PATH, Bench, Subject, input_arguments, input_path
+from flyteplugins.codegen.checks.subject import SOLUTION_PATH, Bench, Subject, input_arguments, input_files
 from flyteplugins.codegen.checks.text import last_lines, shortened, signature
-from flyteplugins.codegen.core.contract import OUTPUT_ROOT
+from flyteplugins.codegen.core.contract import FRAMES, OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
 from flyteplugins.codegen.core.python_source import parse_python
-from flyteplugins.codegen.core.values import Plain, parse_value
+from flyteplugins.codegen.core.values import JSON_TYPES, Plain, parse_value
 from flyteplugins.codegen.core.verdict import Check, Failure
 from flyteplugins.codegen.data.compare import compare_outputs
 from flyteplugins.codegen.data.cut import header_only, without_column
 from flyteplugins.codegen.data.tables import UnreadableTableError, lay_out
 from flyteplugins.codegen.sandbox.contract import At, Python
 from flyteplugins.codegen.tasks.executor import Work
+from flyteplugins.codegen.tasks.given import Given
 from flyteplugins.codegen.tasks.records import Execution
+from flyteplugins.codegen.tasks.solution import output_of
 
 _AGAIN: Final = "again"
 _NO_ROWS: Final = re.compile(
@@ -39,6 +41,9 @@ _NO_ROWS: Final = re.compile(
     r"\b(?:no|zero|0|without|any|least one)\b.{0,30}\b(?:rows?|data|records?|lines?|entries|values|observations)",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+_IS: Final = {"File": "a file", "Dir": "a folder with files", **dict.fromkeys(FRAMES, "a table in Parquet")}
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ async def run_on_samples(
     *,
     name: str = "check-contract",
     code: str | None = None,
-    files: Mapping[str, File] | None = None,
+    files: Mapping[str, Given] | None = None,
     env: Mapping[str, str] | None = None,
     outputs: str = OUTPUT_ROOT,
 ) -> Execution:
@@ -119,7 +124,7 @@ async def run_on_samples(
     if subject.contract.outputs:
         argv.append(At(outputs, prefix="--outputs="))
     placed: dict[str, File | str] = {SOLUTION_PATH: subject.code if code is None else code}
-    placed.update({input_path(key, file): file for key, file in given.items()})
+    placed.update(input_files(given))
     return await bench.run(
         Work(
             name=name,
@@ -145,28 +150,33 @@ async def parse_outputs(
         folder: Relative path under `/var/outputs` where they were to be written.
 
     Returns:
-        The values, paths for files; and what is wrong, by the name of the output.
+        The values, paths for files, folders and tables; and what is wrong, by the name of the output.
     """
     found: dict[str, Plain | Path] = {}
     wrong: dict[str, str] = {}
+    files = {path.removeprefix(folder): file for path, file in execution.outputs.items() if path.startswith(folder)}
     for name, kind in subject.contract.outputs.items():
-        file = execution.outputs.get(f"{folder}{name}")
-        if file is None:
+        value, problem = await asyncio.to_thread(_read, name, kind, files)
+        if value is not None:
+            found[name] = value
+        elif problem:
+            wrong[name] = problem
+        else:
+            what = f"{name}/` has no regular file" if kind == "Dir" else f"{name}` was not written as a regular file"
             written = ", ".join(f"`{path}`" for path in list(execution.outputs)[:10]) or "nothing"
-            wrong[name] = f"`<outputs>/{name}` was not written as a regular file; written: {written}"
-            continue
-        path = Path(file.path)
-        if kind == "File":
-            if (await asyncio.to_thread(path.stat)).st_size:
-                found[name] = path
-            else:
-                wrong[name] = "the file is empty"
-            continue
-        try:
-            found[name] = parse_value(await asyncio.to_thread(path.read_text, encoding="utf-8"), kind)
-        except ValueError as error:
-            wrong[name] = str(error)
+            wrong[name] = f"`<outputs>/{what}; written: {written}"
     return found, wrong
+
+
+def _read(name: str, kind: str, files: Mapping[str, File]) -> tuple[Plain | Path | None, str]:
+    """An output, or what is wrong with it; blocks."""
+    value, problem = output_of(name, kind, files)
+    if isinstance(value, File) and kind in JSON_TYPES:
+        return parse_value(Path(value.path).read_bytes().decode(), kind), ""
+    if isinstance(value, (File, Dir)):
+        path = Path(value.path)
+        return (path, "") if path.is_dir() or path.stat().st_size else (None, "the file is empty")
+    return value, problem
 
 
 async def _first(subject: Subject, bench: Bench) -> ContractRun:
@@ -182,7 +192,7 @@ async def _first(subject: Subject, bench: Bench) -> ContractRun:
     values, wrong = await parse_outputs(subject, execution)
     checks = [Check(name=runs, passed=True, detail=f"{execution.seconds:.2f} s")]
     for name, kind in subject.contract.outputs.items():
-        title = f"output `{name}` exists and is {'a file' if kind == 'File' else f'of type {kind}'}"
+        title = f"output `{name}` exists and is {_IS.get(kind, f'of type {kind}')}"
         checks.append(Check(name=title, passed=name not in wrong, detail=wrong.get(name, "")))
     checks += [_finite(name, value) for name, value in values.items() if isinstance(value, float)]
     if not wrong:
@@ -284,6 +294,8 @@ async def _probes(subject: Subject, bench: Bench) -> list[Awaitable[Check]]:
     probes: list[Awaitable[Check]] = []
     for name in subject.contract.samples:
         sample = subject.samples[name]
+        if not isinstance(sample, File):
+            continue
         try:
             bare = await header_only(sample, bench.store)
             column = await asyncio.to_thread(_used_column, sample, subject)

@@ -12,12 +12,12 @@ from flyteplugins.codegen.core import values
 from flyteplugins.codegen.core.contract import Contract
 
 
-def fixture_files(contract: Contract, samples: Mapping[str, str]) -> dict[str, str]:
+def fixture_files(contract: Contract, samples: Mapping[str, str | list[str]]) -> dict[str, str]:
     """What the tests need beside them, so that `pytest` works there.
 
     Args:
         contract: What the solution takes and gives.
-        samples: Path of each sample, absolute or relative to the folder of the tests.
+        samples: Path of each sample, absolute or relative to the folder of the tests; a list where it is several files.
 
     Returns:
         Texts by file name: the fixture, its runner, the parser of values, pytest's settings and `contract.json`.

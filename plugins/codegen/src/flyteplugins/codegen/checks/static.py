@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from flyteplugins.codegen.core.contract import OUTPUT_ROOT, Contract
+from flyteplugins.codegen.core.contract import FILES, OUTPUT_ROOT, Contract
 from flyteplugins.codegen.core.python_source import parse_python
+from flyteplugins.codegen.core.values import JSON_TYPES
 
 _OUTPUTS_OPTION: Final = "outputs"
 _BOOLEAN_ACTIONS: Final = frozenset({"store_true", "store_false", "BooleanOptionalAction"})
@@ -114,6 +115,8 @@ def _option_findings(tree: ast.Module, contract: Contract) -> Iterator[str]:
             if name not in present:
                 yield f"The option `--{name}` is missing. Add it, spelled exactly so."
     yield from _boolean_findings(present, contract)
+    yield from _document_findings(present, contract)
+    yield from _several_findings(present, contract)
     yield from _outputs_option_findings(tree, present, contract)
 
 
@@ -132,6 +135,29 @@ def _boolean_findings(present: dict[str, ast.Call], contract: Contract) -> Itera
             yield (
                 f'`--{name}` has `type=bool`, for which "false" is true. Parse the text with a function that knows '
                 "`true` and `false`."
+            )
+
+
+def _document_findings(present: dict[str, ast.Call], contract: Contract) -> Iterator[str]:
+    for name, call in present.items():
+        kind = contract.inputs.get(name)
+        parser = _keyword(call, "type")
+        if kind in JSON_TYPES and isinstance(parser, ast.Name) and parser.id in ("dict", "list", "eval"):
+            yield (
+                f"`--{name}` has `type={parser.id}`, which does not read JSON. A {kind} is given as one JSON document: "
+                "parse the text with `json.loads`."
+            )
+
+
+def _several_findings(present: dict[str, ast.Call], contract: Contract) -> Iterator[str]:
+    for name, call in present.items():
+        if contract.inputs.get(name) != FILES or any(keyword.arg is None for keyword in call.keywords):
+            continue
+        action = _keyword(call, "action")
+        if action is None or (_text_of(action) or "append") not in ("append", "extend"):
+            yield (
+                f"`--{name}` is given once for each file, and this option keeps the last one only. Add "
+                '`action="append"`, without `nargs`.'
             )
 
 
@@ -219,11 +245,13 @@ def _output_findings(tree: ast.Module, contract: Contract) -> Iterator[str]:
     if not contract.outputs:
         return
     names = _mentioned_names(tree)
-    for output in contract.outputs:
+    for output, kind in contract.outputs.items():
         if any(name == output or name.endswith(f"/{output}") for name in names):
             continue
         extended = sorted(name for name in names if re.fullmatch(rf"(.*/)?{re.escape(output)}\.\w{{1,8}}", name))
-        if extended:
+        if kind == "Dir":
+            yield f"The output `{output}` is written nowhere. Write its files into the folder `<outputs>/{output}/`."
+        elif extended:
             yield (
                 f"The script writes `{extended[0]}`. The file of the output is called `{output}`, with no extension. "
                 f"Write it to `<outputs>/{output}`."

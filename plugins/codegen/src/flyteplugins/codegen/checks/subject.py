@@ -14,6 +14,7 @@ from flyteplugins.codegen.core.contract import INPUT_ROOT, Contract
 from flyteplugins.codegen.core.events import Event
 from flyteplugins.codegen.sandbox.contract import At, Limits
 from flyteplugins.codegen.tasks.executor import Environment, Executor, Work
+from flyteplugins.codegen.tasks.given import Given, arguments, places
 from flyteplugins.codegen.tasks.records import Execution
 
 # No input's name begins with an underscore, so nothing of ours meets a file of the user's.
@@ -30,8 +31,8 @@ class Subject:
         code: The script.
         tests: The test module; None checks the script alone.
         contract: What the script takes and gives.
-        samples: Pinned files by input name: the samples, and an example for each File input without one.
-        examples: Text of a value for each input that is no file.
+        samples: Pinned files by input name: the samples, and an example for each other input that is no plain value.
+        examples: Text of a value for each input that is one.
         environment: What the script runs on.
         former: The script of before a revision; None where there was none.
     """
@@ -39,7 +40,7 @@ class Subject:
     code: str
     tests: str | None
     contract: Contract
-    samples: Mapping[str, File]
+    samples: Mapping[str, Given]
     examples: Mapping[str, str]
     environment: Environment
     former: str | None = None
@@ -75,21 +76,14 @@ class Bench:
             return await self.executor.execute(work)
 
 
-def input_path(name: str, file: File) -> str:
-    """Where a program sees the file of an input."""
-    return f"{INPUT_ROOT}/{name}/{file_name(file)}"
+def input_files(given: Mapping[str, Given]) -> dict[str, File]:
+    """The files of all inputs by the path where a program sees them."""
+    return {path: file for name, value in given.items() for path, file in places(name, value).items()}
 
 
-def file_name(file: File) -> str:
-    """The name that a file has where it lies; programs look at its extension."""
-    return Path(file.path).name
-
-
-def input_arguments(subject: Subject, files: Mapping[str, File]) -> list[str | At]:
+def input_arguments(subject: Subject, given: Mapping[str, Given]) -> list[str | At]:
     """The arguments that hand over the files and the examples, in declared order."""
-    return [
-        At(input_path(name, files[name]), prefix=f"--{name}=")
-        if name in files
-        else f"--{name}={subject.examples.get(name, '')}"
-        for name in subject.contract.inputs
-    ]
+    found: list[str | At] = []
+    for name in subject.contract.inputs:
+        found += arguments(name, given[name]) if name in given else [f"--{name}={subject.examples.get(name, '')}"]
+    return found

@@ -23,16 +23,16 @@ from flyteplugins.codegen.checks.subject import (
     VARIANTS_ROOT,
     Bench,
     Subject,
-    file_name,
-    input_path,
+    input_files,
 )
 from flyteplugins.codegen.checks.text import LONGEST_MESSAGE, shortened, signature
-from flyteplugins.codegen.core.contract import OUTPUT_ROOT
+from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
 from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.verdict import Failure, SuiteRun, TestCase
 from flyteplugins.codegen.sandbox.contract import Argument, At, Python
 from flyteplugins.codegen.tasks.executor import Work
+from flyteplugins.codegen.tasks.given import Given, places
 
 IN_TESTS_ENVIRONMENT: Final = "The tests' environment"
 """A failure whose message begins so lacks a package of the tests, not of the solution."""
@@ -241,12 +241,12 @@ def _work(subject: Subject, bench: Bench, variants: Variants, *, passed: int = 0
         At(TESTS_PATH),
     ]
     # The examples of File inputs count as samples here.
-    given = {key: f"../{key}/{file_name(file)}" for key, file in subject.samples.items()}
+    given = {key: _beside_tests(key, value) for key, value in subject.samples.items()}
     beside = fixture_files(subject.contract, given)
     placed: dict[str, File | str] = {f"{SUITE_ROOT}/{file}": text for file, text in beside.items()}
     placed[TESTS_PATH] = subject.tests or ""
     placed[SOLUTION_PATH] = subject.code
-    placed.update({input_path(key, file): file for key, file in subject.samples.items()})
+    placed.update(input_files(subject.samples))
     placed.update(variants.files())
     return Work(
         name="tests",
@@ -259,6 +259,14 @@ def _work(subject: Subject, bench: Bench, variants: Variants, *, passed: int = 0
         collect=(_REPORT,),
         preludes=preludes_of_tests(subject.code),
     )
+
+
+def _beside_tests(name: str, given: Given) -> str | list[str]:
+    """Where a sample lies, as `contract.json` beside the tests has it."""
+    if isinstance(given, dict):
+        return f"../{name}"
+    paths = [f"..{path.removeprefix(INPUT_ROOT)}" for path in places(name, given)]
+    return paths if isinstance(given, list) else paths[0]
 
 
 def _read(file: File | None) -> _Report | None:

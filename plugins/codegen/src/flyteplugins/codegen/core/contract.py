@@ -186,9 +186,11 @@ class Contract(Data):
         return {name: kind for name, kind in self.inputs.items() if kind in PLAIN_TYPES}
 
     @property
-    def files_without_sample(self) -> tuple[str, ...]:
-        """The inputs of type `File` that have no sample."""
-        return tuple(name for name, kind in self.inputs.items() if kind == "File" and name not in self.samples)
+    def files_without_sample(self) -> dict[str, str]:
+        """The inputs whose values do not cross as text and that have no sample, by name."""
+        return {
+            name: kind for name, kind in self.inputs.items() if kind not in PLAIN_TYPES and name not in self.samples
+        }
 
 
 def _typed(role: str, name: str, kind: object) -> str:

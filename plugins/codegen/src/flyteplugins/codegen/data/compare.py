@@ -20,16 +20,19 @@ _MOST_BYTES: Final = 4 << 30
 
 
 def compare_outputs(a: Path, b: Path) -> Literal["same", "container", "different"]:
-    """Compare the files that two runs wrote; an output's file may have no extension.
+    """Compare the files or folders that two runs wrote; an output's file may have no extension.
 
     Args:
-        a: A file of one run.
-        b: The same file of the other run.
+        a: A file of one run, or a folder.
+        b: The same of the other run.
 
     Returns:
         `same` for equal bytes; `container` where only the wrapping differs (Parquet metadata and encoding, the time
-        stamp in a gzip or zip file) and the tables or the content in it are equal; else `different`.
+        stamp in a gzip or zip file) and the tables or the content in it are equal; else `different`. Folders are as
+        different as the most different of their files.
     """
+    if a.is_dir() or b.is_dir():
+        return _compare_folders(a, b)
     with a.open("rb") as first, b.open("rb") as second:
         if _equal_streams(first, second):
             return "same"
@@ -48,6 +51,17 @@ def compare_outputs(a: Path, b: Path) -> Literal["same", "container", "different
     except (OSError, EOFError, ValueError, zipfile.BadZipFile):
         equal = False  # what can't be opened can't be shown to be equal
     return "container" if equal else "different"
+
+
+def _compare_folders(a: Path, b: Path) -> Literal["same", "container", "different"]:
+    names, others = (
+        {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} if folder.is_dir() else None
+        for folder in (a, b)
+    )
+    if names is None or names != others:
+        return "different"
+    found = {compare_outputs(a / name, b / name) for name in names}
+    return "different" if "different" in found else "container" if "container" in found else "same"
 
 
 def _equal_streams(first: IO[bytes], second: IO[bytes]) -> bool:

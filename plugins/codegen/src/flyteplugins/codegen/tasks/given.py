@@ -29,7 +29,7 @@ async def take_in(name: str, kind: str, value: object) -> Given:
     Args:
         name: Name of the input.
         kind: Its type, one that is no plain value.
-        value: A file, a list of files, a folder or a table, as `kind` says.
+        value: A file, a list of files, a folder or its files by path, or a table, as `kind` says.
 
     Returns:
         The stored files.
@@ -39,6 +39,8 @@ async def take_in(name: str, kind: str, value: object) -> Given:
     """
     if kind == FILES:
         return await take_in_files(value, pinned.store(), name)
+    if kind == "Dir" and isinstance(value, dict):
+        return {path: await take_in_file(file, pinned.store(), name) for path, file in value.items()}
     if kind == "Dir":
         return await take_in_folder(value, pinned.store(), name)
     if kind in FRAMES:

@@ -129,6 +129,8 @@ class Table(DataFrame):
         """The rows, in the type that `open` was told; Flyte's own way copies a local file to a run's folder first."""
         from flyte.io._dataframe.dataframe import flyte_dataset_transformer  # it has no public name for its decoders
 
+        if self._dataframe_type is None:
+            raise ValueError("Say which type the rows are to have: `await table.open(pandas.DataFrame).all()`.")
         kind = types_pb2.StructuredDatasetType(format=_FORMATS["DataFrame"])
         metadata = literals_pb2.StructuredDatasetMetadata(structured_dataset_type=kind)
         literal = literals_pb2.StructuredDataset(uri=self.uri, metadata=metadata)
