@@ -14,13 +14,16 @@ from flyte.extras import serialize
 from flyte.io import File
 
 
-def run_staged(task: Any, values: Mapping[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+def run_staged(
+    task: Any, values: Mapping[str, Any], folder: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run what a container on a cluster would.
 
     Args:
         task: A task of generated code in an environment.
         values: Its inputs.
         folder: An empty folder; the outputs end up in `outputs` in it.
+        env: The variables of the container.
 
     Returns:
         The finished process.
@@ -37,7 +40,7 @@ def run_staged(task: Any, values: Mapping[str, Any], folder: Path) -> subprocess
     ]
     assert arguments[0] == "python"
     return subprocess.run(
-        [sys.executable, *arguments[1:]], cwd=folder, capture_output=True, text=True, check=False, env={}
+        [sys.executable, *arguments[1:]], cwd=folder, capture_output=True, text=True, check=False, env=dict(env or {})
     )
 
 
