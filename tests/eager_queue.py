@@ -32,18 +32,22 @@ class Queue:
         templates: What was registered, by name of the task.
         started: The names of the tasks, in the order in which they were started.
         files: What the inputs of each task that are files hold.
+        specs: The images that would have been built.
     """
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.templates: dict[str, Any] = {}
         self.started: list[str] = []
         self.files: list[bytes] = []
+        self.specs: list[Any] = []
         self._folder = folder
         self._variables = variables
 
     async def add(self, entity: Any, input_kwargs: dict[str, Any]) -> Any:
         """Run a task to its end; flytekit calls this, and so does what waits for the task."""
         image = entity._image  # noqa: SLF001 # no public word for it; an ImageSpec is not built for a test
+        if not isinstance(image, str):
+            self.specs.append(image)
         images = [] if isinstance(image, str) else [Image(image.id, "registry.example/built", "1")]
         settings = SerializationSettings(
             project="p", domain="d", version="v1", image_config=ImageConfig(default_image=None, images=images)
@@ -77,7 +81,7 @@ class Queue:
             for name, address in addresses.items():
                 placed = placed.replace(f"{{{{.inputs.{name}}}}}", address)
             command.append(placed)
-        assert command[0] == "python"
+        assert command[0] in ("python", sys.executable)
         done = subprocess.run(
             [sys.executable, *command[1:]],
             env={

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,9 +55,9 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
         yield queue
 
 
-async def a_job(folder: Path, code: str, **changes: Any) -> tuple[PodRuntime, Job]:
+async def a_job(folder: Path, code: str, *, build: bool = False, **changes: Any) -> tuple[PodRuntime, Job]:
     runtime, _ = await choose("auto")
-    pods = PodRuntime(runtime, secrets=[flyte.Secret("token", group="shop")], retries=2)
+    pods = PodRuntime(runtime, secrets=[flyte.Secret("token", group="shop")], retries=2, build=build)
     lock = await resolve(EnvironmentSpec(python=f"{sys.version_info.major}.{sys.version_info.minor}"))
     script = folder / "script.py"
     script.write_text(code)
@@ -138,3 +141,23 @@ async def test_without_an_image_of_its_own_the_pod_asks_for_one(queue: Queue, mo
     with pytest.raises(InvalidRequestError, match="run_image"):
         PodRuntime(runtime)
     assert PodRuntime(runtime, image="registry.example/own:1").name == runtime.name
+
+
+async def test_environments_are_an_image_spec_where_images_are_built(queue: Queue, tmp_path: Path) -> None:
+    pods, job = await a_job(tmp_path, "print('here')\n", build=True)
+    assert (await pods.run(job)).stdout == "here\n"
+    (template,) = queue.templates.values()
+    assert template.container.image == "registry.example/built:1"
+    (spec,) = queue.specs
+    assert (spec.base_image, spec.python_exec) == (IMAGE, sys.executable)
+    # What the image runs when it is built, with the state folder elsewhere.
+    prepare, opened = spec.commands
+    home = tmp_path / "in-the-image"
+    env = os.environ | {"FLYTEPLUGINS_CODEGEN_HOME": str(home)}
+    subprocess.run(shlex.split(prepare), env=env, check=True)
+    subprocess.run(shlex.split(opened.replace("/opt/codegen", str(home))), check=True)
+    assert spec.env == {"FLYTEPLUGINS_CODEGEN_HOME": "/opt/codegen"}
+    assert len(list((home / "environments").iterdir())) >= 1
+    again, other = await a_job(tmp_path, "print('there')\n", build=True)
+    await again.run(other)
+    assert [spec.id for spec in queue.specs] == [spec.id] * 2

@@ -24,7 +24,9 @@ class AutoCoderAgent(_AutoCoderAgent):
 
     Args:
         run_image: What the pods run on in which an `@eager` workflow on a cluster checks and tests the code: a name, or
-            an `ImageSpec`. It needs what the workflow's own image has, which it is if None.
+            an `ImageSpec`. It needs what the workflow's own image has, which it is if None. With
+            `image_strategy="build"` the environments are built into an image on top of it, else each pod builds those
+            that it needs.
     """
 
     run_image: str | ImageSpec | None = field(default=None, kw_only=True)
@@ -37,7 +39,14 @@ class AutoCoderAgent(_AutoCoderAgent):
 
     def jobs_through(self, runtime: Any) -> Any:
         """A task of flytekit for each job where an `@eager` workflow on a cluster can start it, else the sandbox."""
-        return in_pods(runtime, image=self.run_image, secrets=self.secrets or (), retries=self.sandbox_retries)
+        return in_pods(
+            runtime,
+            image=self.run_image,
+            build=self.image_strategy == "build",
+            registry=self.image_config.registry if self.image_config else None,
+            secrets=self.secrets or (),
+            retries=self.sandbox_retries,
+        )
 
     @TwoFaced
     async def generate(  # type: ignore[override] # the same, with more types

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from flytekit import ContainerTask, FlyteContextManager, ImageSpec, Resources
+from flytekit.constants import CopyFileDetection
 from flytekit.core.base_task import TaskMetadata
 from flytekit.core.constants import FLYTE_INTERNAL_IMAGE_ENV_VAR
 from flytekit.core.context_manager import ExecutionState
@@ -24,6 +26,7 @@ from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidRequestError, SandboxFailedError
+from flyteplugins.codegen.core.paths import HOME_VARIABLE
 from flyteplugins.codegen.core.pinned import pin
 from flyteplugins.codegen.core.scratch import scratch_in
 from flyteplugins.codegen.flytekit.convert import flytekit_secrets
@@ -34,6 +37,9 @@ from flyteplugins.codegen.tasks.secrets import NamedSecret, variable_of
 _MEBIBYTE: Final = 1 << 20
 _OF_THE_POD: Final = 512 * _MEBIBYTE
 """What the pod needs beside the program: its supervisor, and files in memory."""
+
+_BUILT_IN: Final = "/opt/codegen"
+"""The state folder of an image with environments in it."""
 
 
 def started_from_here() -> bool:
@@ -51,6 +57,9 @@ class PodRuntime:
     Args:
         runtime: That sandbox.
         image: What the pods run on; what this pod runs on if None.
+        build: Whether the environments are built into an image on top of that, an `ImageSpec`; else each pod builds
+            those that it needs when it starts.
+        registry: Where such an image is pushed to.
         secrets: Secrets of the jobs; each pod gets them from Flyte.
         retries: How often Flyte tries a pod again.
     """
@@ -60,6 +69,8 @@ class PodRuntime:
         runtime: Runtime,
         *,
         image: str | ImageSpec | None = None,
+        build: bool = False,
+        registry: str | None = None,
         secrets: Iterable[NamedSecret] = (),
         retries: int = 0,
     ) -> None:
@@ -68,6 +79,8 @@ class PodRuntime:
         self.installs_system_packages = runtime.installs_system_packages
         self._runtime = runtime
         self._image = image or _own_image()
+        self._build = build
+        self._registry = registry
         self._secrets = tuple(secrets)
         self._retries = retries
         self._locks: dict[str, Lock] = {}
@@ -116,7 +129,9 @@ class PodRuntime:
         return run_task(
             file.hash or "",
             job,
-            image=self._image,
+            image=environment_image(self._image, self.name, locks.values(), self._registry)
+            if self._build
+            else self._image,
             environment=plain,
             secrets=[secret for secret in self._secrets if variable_of(secret) in job.env],
             retries=self._retries,
@@ -149,7 +164,8 @@ def run_task(
     return ContainerTask(
         name=f"codegen-run-{digest[:16]}",
         image=image,
-        command=["python", "-m", shipped.__name__, f"{INPUT_ROOT}/job", f"{OUTPUT_ROOT}/outcome"],
+        # The interpreter that has this package, wherever a path leads.
+        command=[sys.executable, "-m", shipped.__name__, "run", f"{INPUT_ROOT}/job", f"{OUTPUT_ROOT}/outcome"],
         inputs=OrderedDict(job=FlyteFile),
         outputs={"outcome": FlyteFile},
         input_data_dir=INPUT_ROOT,
@@ -159,6 +175,33 @@ def run_task(
         resources=Resources(cpu=f"{job.limits.cpus:g}", mem=f"{memory}Mi"),
         environment=environment or {},
         secret_requests=flytekit_secrets(secrets),
+    )
+
+
+def environment_image(
+    base: str | ImageSpec, sandbox: str, locks: Iterable[Lock], registry: str | None = None
+) -> ImageSpec:
+    """An image with environments in it, built when a task with it is registered, once for the same environments.
+
+    Args:
+        base: What it is built on.
+        sandbox: The runtime that is to use the environments, by name.
+        locks: What they consist of.
+        registry: Where it is pushed to; on no registry if None.
+
+    Returns:
+        The specification.
+    """
+    packed = " ".join(sorted(map(shipped.packed_lock, locks)))
+    return ImageSpec(
+        name="codegen-run",
+        base_image=base,
+        registry=registry,
+        # Of the base, which has this package; flytekit's builder would add an interpreter of its own.
+        python_exec=sys.executable,
+        env={HOME_VARIABLE: _BUILT_IN},
+        commands=[f"{sys.executable} -m {shipped.__name__} prepare {sandbox} {packed}", f"chmod -R a+rwX {_BUILT_IN}"],
+        source_copy_mode=CopyFileDetection.NO_COPY,
     )
 
 

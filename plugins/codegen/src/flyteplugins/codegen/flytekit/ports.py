@@ -16,11 +16,11 @@ from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
 
-from flyteplugins.codegen.core.contract import FILES, PANDAS, Contract
-from flyteplugins.codegen.core.values import format_value
+from flyteplugins.codegen.core.contract import FILES, FRAMES, PANDAS, Contract
+from flyteplugins.codegen.core.values import JSON_TYPES, format_value
 
-_INPUT_PORTS: Final = {"dict": "str", "list": "str", "DataFrame": "File", PANDAS: "File"}
-_OUTPUT_PORTS: Final = {"dict": "File", "list": "File", "DataFrame": "File", PANDAS: "File"}
+_INPUT_PORTS: Final = dict.fromkeys(JSON_TYPES, "str") | dict.fromkeys(FRAMES, "File")
+_OUTPUT_PORTS: Final = dict.fromkeys((*JSON_TYPES, *FRAMES), "File")
 
 _INTO: Final = {"dict": "json_of", "DataFrame": "parquet_of", PANDAS: "parquet_of", FILES: "folder_of"}
 _OUT_OF: Final = {"dict": "dict_of", "list": "text_of", "DataFrame": "dataset_of", PANDAS: "frame_of"}
@@ -59,11 +59,11 @@ def into_ports(contract: Contract, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _into(kind: str, value: Any) -> Any:
     if not isinstance(value, Promise):
-        if kind in ("dict", "list") and isinstance(value, (dict, list)):
+        if kind in JSON_TYPES and isinstance(value, (dict, list)):
             return format_value(value)
-        if kind in ("dict", "list") or isinstance(value, (FlyteFile, FlyteDirectory, str, Path)):
+        if kind in JSON_TYPES or isinstance(value, (FlyteFile, FlyteDirectory, str, Path)):
             return value  # in the form of the port already
-        if kind in ("DataFrame", PANDAS) and not isinstance(value, StructuredDataset):
+        if kind in FRAMES and not isinstance(value, StructuredDataset):
             value = StructuredDataset(dataframe=value)
     return _through(_INTO.get(kind), value)
 

@@ -28,6 +28,7 @@ from flyteplugins.codegen.flytekit.convert import (
     to_flytekit,
 )
 from flyteplugins.codegen.flytekit.ports import into_ports, out_of_port, ports
+from flyteplugins.codegen.tasks.cluster_images import image_of as ready_image
 from flyteplugins.codegen.tasks.default_inputs import is_remote
 from flyteplugins.codegen.tasks.solution_task import SolutionPlan
 from flyteplugins.codegen.tasks.solution_task import SolutionTask as Flyte2Task
@@ -47,13 +48,15 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
         self.declared = task.plan.contract
         contract = ports(self.declared)
         plan = dataclasses.replace(task.plan, contract=contract)
+        if image is not None:
+            plan = dataclasses.replace(plan, image_strategy="build")  # it has the packages: none are installed on it
         local = Flyte2Task(plan)
         inputs = {
             name: (flytekit_type(kind), default_of(plan.defaults.get(name))) for name, kind in contract.inputs.items()
         }
         super().__init__(
             name=plan.name,
-            image=image or image_of(plan.lock, plan.registry),
+            image=image or _image(plan),
             command=_command(local),
             inputs=OrderedDict(inputs),
             outputs={name: flytekit_type(kind) for name, kind in contract.outputs.items()},
@@ -146,6 +149,12 @@ def image_of(lock: Lock, registry: str | None = None) -> ImageSpec:
         # The code is in the command: the image is the same for each task of these packages.
         source_copy_mode=CopyFileDetection.NO_COPY,
     )
+
+
+def _image(plan: SolutionPlan) -> str | ImageSpec:
+    if plan.image_strategy == "install":  # the command of the container then begins with what installs
+        return str(ready_image(plan.lock, plan.image).uri)
+    return image_of(plan.lock, plan.registry)
 
 
 def _command(task: Flyte2Task) -> list[str]:

@@ -1,10 +1,15 @@
 """A job as one file, to be run on another machine of the same image, and what came of it as another file.
 
-    python -m flyteplugins.codegen.sandbox.shipped JOB OUTCOME
+    python -m flyteplugins.codegen.sandbox.shipped prepare SANDBOX ENVIRONMENT...
 
-runs one there, in the sandbox that the job names, and ends with status 0 if the program exited by itself, with whatever
-status. Anything else ends it with status 1 and leaves no outcome: no cache may keep that. The last line that it prints
-then says which error it was, for `error_in` to read: of a container that failed, a cluster hands on the end of its log.
+builds the environments there, each as `packed_lock` gives it, which an image may have done beforehand.
+
+    python -m flyteplugins.codegen.sandbox.shipped run JOB OUTCOME
+
+runs a job there, in the sandbox that the job names, and ends with status 0 if the program exited by itself, with
+whatever status. Anything else ends it with status 1 and leaves no outcome: no cache may keep that. The last line that
+it prints then says which error it was, for `error_in` to read: of a container that failed, a cluster hands on the end
+of its log.
 """
 
 from __future__ import annotations
@@ -191,11 +196,31 @@ def _pack_outcome(ended: Outcome, outputs: Path, target: Path) -> None:
                 _add(archive, f"{_OUTPUTS}{relative}", path)
 
 
+def packed_lock(lock: Lock) -> str:
+    """An environment as an argument of `prepare`: letters, digits, and nothing that a shell knows."""
+    return base64.urlsafe_b64encode(zlib.compress(lock.model_dump_json().encode())).decode()
+
+
+async def prepare(sandbox: str, *environments: str) -> None:
+    """Build environments.
+
+    Args:
+        sandbox: The runtime that is to use them, by name.
+        environments: Each as `packed_lock` gives it.
+
+    Raises:
+        EnvironmentBuildError: One can't be built.
+    """
+    runtime, _ = await choose(sandbox)
+    for packed in environments:
+        await runtime.prepare(Lock.model_validate_json(zlib.decompress(base64.urlsafe_b64decode(packed))))
+
+
 def main() -> None:
-    """Run the job of the first argument, with the second as the file of its outcome."""
-    packed, outcome = (Path(argument) for argument in sys.argv[1:3])
+    """Do what the first argument says with the others."""
+    command, *arguments = sys.argv[1:]
     try:
-        asyncio.run(run(packed, outcome))
+        asyncio.run(prepare(*arguments) if command == "prepare" else run(*map(Path, arguments)))
     except CodegenError as error:
         mark = f"\n{_mark(error)}" if isinstance(error, JobError) else ""
         sys.exit(f"{type(error).__name__}: {error}{mark}")
