@@ -6,6 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +70,16 @@ def asked(sales: Any) -> dict[str, Any]:
     }
 
 
+def assert_deck() -> None:
+    """The report is a deck of what runs."""
+    decks = {deck.name: deck.html for deck in flytekit.current_context().decks}
+    assert "Add up the amounts" in decks["Code generation"]
+
+
 @task(enable_deck=True)
 def in_sync_task(address: str, sales: FlyteFile) -> float:
     result = agent_at(address).generate(**asked(sales))
-    decks = {deck.name: deck.html for deck in flytekit.current_context().decks}
-    assert "Add up the amounts" in decks["Code generation"]
+    assert_deck()
     total: float = result.run(sales=sales)[0]
     return total
 
@@ -95,15 +103,25 @@ def takes(result: CodeGenEvalResult) -> float:
     return total
 
 
-@dynamic
+@task(enable_deck=True)
+async def in_async_task_with_decks(address: str, sales: FlyteFile) -> float:
+    result = await agent_at(address).generate.aio(**asked(sales))
+    assert_deck()
+    total: float = (await result.run.aio())[0]
+    return total
+
+
+@dynamic(enable_deck=True)
 def in_dynamic(address: str, sales: FlyteFile) -> float:
     total = agent_at(address).generate(**asked(sales)).as_task(name="made-in-dynamic")
+    assert_deck()
     return total(sales=sales).total  # type: ignore[no-any-return] # flytekit has no types
 
 
 @eager
 async def in_eager(address: str, sales: FlyteFile) -> float:
     result = await agent_at(address).generate.aio(**asked(sales))
+    assert_deck()
     total: float = result.as_task(name="made-in-eager")(sales=sales).total
     return total
 
@@ -141,7 +159,7 @@ def test_inside_what_flytekit_runs(entity: Any, address: str, sales: Path) -> No
     assert entity(address=address, sales=FlyteFile(str(sales))) == 3.5
 
 
-@pytest.mark.parametrize("entity", [in_async_task, in_eager])
+@pytest.mark.parametrize("entity", [in_async_task, in_async_task_with_decks, in_eager])
 async def test_inside_what_flytekit_awaits(entity: Any, address: str, sales: Path) -> None:
     assert await entity(address=address, sales=FlyteFile(str(sales))) == 3.5
 
@@ -223,3 +241,28 @@ def test_two_flytekit_generations_at_once(address: str, sales: Path) -> None:
         return await asyncio.gather(*(in_async_task(address=address, sales=str(sales)) for _ in range(2)))
 
     assert asyncio.run(both()) == [3.5, 3.5]
+
+
+def test_both_flytes_generate_at_the_same_time(address: str, endpoint: Endpoint, sales: Path, tmp_path: Path) -> None:
+    """Each its own request, in threads of one process: neither takes the other's data, record or run for its own."""
+    other = tmp_path / "other.csv"
+    other.write_text("amount\n4\n8\n16\n")
+
+    def under_flyte_2() -> tuple[float, ...]:
+        run = flyte.with_runcontext(mode="local").run(in_flyte_2, address, flyte.io.File(path=str(other)))
+        return tuple(run.outputs())
+
+    together = threading.Barrier(3)
+
+    def started(work: Callable[[], Any]) -> Any:
+        together.wait(60)
+        return work()
+
+    with ThreadPoolExecutor(3) as threads:
+        flyte_2 = threads.submit(started, under_flyte_2)
+        flyte_1 = threads.submit(started, lambda: in_sync_task(address=address, sales=FlyteFile(str(sales))))
+        in_a_dynamic = threads.submit(started, lambda: in_dynamic(address=address, sales=FlyteFile(str(sales))))
+        assert (flyte_2.result(), flyte_1.result(), in_a_dynamic.result()) == ((28.0,), 3.5, 3.5)
+    asked_for = [request.step for request in endpoint.requests]
+    # The two under flytekit are one request, and may have been under way together.
+    assert 2 <= asked_for.count("code") <= 3
