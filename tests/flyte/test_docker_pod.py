@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import flyte
 import pytest
 from flyte.io import File
 from handmade import made_result
@@ -118,6 +119,12 @@ temporary.write_text("x")
 """
 )
 
+HIDDEN_LINK: Final = """
+(outputs / "found").mkdir()
+(outputs / "found" / "deep").mkdir()
+os.symlink("/etc/passwd", outputs / "found" / "deep" / "link")
+(outputs / "found" / "deep").chmod(0)
+"""
 VARIABLES: Final = HEAD + '(outputs / "found").write_text(json.dumps(dict(os.environ)))\n'
 FAILS: Final = HEAD + 'print("so far")\ntotal = {"amount": 1}[args.text]\n'
 NEVER_ENDS: Final = (
@@ -240,12 +247,21 @@ async def test_outputs_are_what_the_sidecar_reads(client: Any, image: str, pod: 
 async def test_of_the_pods_variables_the_code_sees_those_that_were_declared(
     client: Any, image: str, pod: str, tmp_path: Path
 ) -> None:
-    ended = await run(client, image, VARIABLES, tmp_path / "pod", env_vars={"REGION": "eu", "MODE": "a b"}, **PODS[pod])
+    ended = await run(
+        client,
+        image,
+        VARIABLES,
+        tmp_path / "pod",
+        env_vars={"REGION": "eu", "MODE": "a b"},
+        secrets=[flyte.Secret(key="token", as_env_var="API_TOKEN")],
+        variables={"API_TOKEN": "of the shop", "OTHER_TOKEN": "of the cluster"},  # Flyte sets them in the pod
+        **PODS[pod],
+    )
     assert ended.status == 0, ended.log
     seen = json.loads((ended.outputs / "found").read_text())
     seen.pop("LC_CTYPE", None)  # of the interpreter itself
-    assert sorted(seen) == ["HOME", "LANG", "MODE", "PATH", "REGION", "TMPDIR"]
-    assert (seen["REGION"], seen["MODE"]) == ("eu", "a b")
+    assert sorted(seen) == ["API_TOKEN", "HOME", "LANG", "MODE", "PATH", "REGION", "TMPDIR"]
+    assert (seen["REGION"], seen["MODE"], seen["API_TOKEN"]) == ("eu", "a b", "of the shop")
 
 
 # --- what it must not reach ---
@@ -307,6 +323,21 @@ async def test_neither_tokens_nor_what_is_mounted_nor_the_supervisor_are_within_
     found = json.loads((ended.outputs / "found").read_text())
     assert found == [["CapPrm:", "0000000000000000"], ["CapEff:", "0000000000000000"], ["NoNewPrivs:", "1"]]
     assert (other / "data").read_text() == "of somebody else"
+
+
+@pytest.mark.parametrize(
+    "make",
+    ['os.symlink("/etc/passwd", outputs / "found")', 'os.mkfifo(outputs / "found")', HIDDEN_LINK],
+    ids=["link", "pipe", "hidden link"],
+)
+async def test_without_landlock_links_and_pipes_among_the_outputs_are_refused(
+    client: Any, image: str, make: str, tmp_path: Path
+) -> None:
+    profile = without_calls("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
+    ended = await run(client, image, f"{HEAD}{make}\n", tmp_path / "pod", security_opt=[f"seccomp={profile}"])
+    assert ended.status == 1
+    assert "among the outputs is neither a file nor a folder" in ended.message
+    assert "files are not confined" in ended.log
 
 
 async def test_a_token_that_can_not_be_hidden_keeps_the_code_from_running(

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 # These are system calls, on paths as the kernel takes them.
-# ruff: noqa: PTH112, PTH118, PTH123
+# ruff: noqa: PTH112, PTH118, PTH123, PTH208
 
 NOBODY = 65534
 TOKENS = ("/var/run/secrets", "/run/secrets")
@@ -38,6 +38,8 @@ _PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/o
 _KERNEL = ("/proc", "/sys")
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 # a pod's own, not shared with anybody
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_ACCELERATORS = ("nvidia", "dri", "kfd", "accel")
+"""How devices are called that a pod has only if it asked for them."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -258,13 +260,14 @@ def _restrict_files(bounds: Bounds, *, block_tcp: bool) -> None:
     rules = _check(_libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0), "landlock")
     reading = _READ_FILE | _READ_DIR
     writing = every & ~(_EXECUTE | _MAKE_CHAR | _MAKE_BLOCK | _IOCTL)
+    accelerators = [f"/dev/{name}" for name in os.listdir("/dev") if name.startswith(_ACCELERATORS)]
     given = writing & ~(_MAKE_SYM | _MAKE_SOCK | _MAKE_FIFO)  # whoever takes the outputs may follow or open them
     for paths, rights in (
         ((*_PROGRAMS, sys.prefix, sys.base_prefix), reading | _EXECUTE),
         ((*_KERNEL, *bounds.read), reading),
         (_TEMPORARY, writing | _EXECUTE),
         ((bounds.outputs,) if bounds.outputs else (), given),
-        (_DEVICES, reading | _WRITE_FILE | _TRUNCATE | _IOCTL),
+        ((*_DEVICES, *accelerators), reading | _WRITE_FILE | _TRUNCATE | _IOCTL),
     ):
         for path in paths:
             _allow(rules, path, rights & every)
