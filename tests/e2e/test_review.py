@@ -283,18 +283,23 @@ def test_where_nobody_answers_the_default_may_be_to_go_on(endpoint: Endpoint, ge
 
 
 def test_a_person_is_not_asked_twice_about_the_same(endpoint: Endpoint, generate: Generate) -> None:
+    """What they decided before a generation broke off is taken from the record when it is started again."""
+
+    def breaks_off(request: ReviewRequest) -> ReviewDecision:
+        raise RuntimeError("the network is down")
+
     script(endpoint, repair_code=[coded(OTHER)])
-    person = Person(ReviewDecision.approve(), ReviewDecision.reject("Say that it was asked for."))
-    first = generate(person, ["plan", "code"], max_iterations=1)
-    assert not first.success
-    assert first.error is not None
-    assert "a person's review" in first.error
+    before = Person(ReviewDecision.approve(), ReviewDecision.reject("Say that it was asked for."), breaks_off)
+    assert "the network is down" in (generate(before, ["plan", "code"]).error or "")
+    calls = len(endpoint.requests)
     events: list[Event] = []
-    other = Person(ReviewDecision.approve())
-    script(endpoint)  # the rejected code was withdrawn with the attempt that failed
-    second = generate(other, ["plan", "code"], max_iterations=2, on_event=events.append)
-    assert second.success or other.shown, second.error
-    assert [event.served for event in events if isinstance(event, ReviewAnswered)][0]
+    after = Person(ReviewDecision.approve())
+    result = generate(after, ["plan", "code"], on_event=events.append)
+    assert result.success, result.error
+    assert [request.version for request in after.shown] == [before.shown[2].version]
+    assert verdicts(result) == [("plan", "approved"), ("code", "rejected"), ("code", "approved")]
+    assert [event.served for event in events if isinstance(event, ReviewAnswered)] == [True, True, False]
+    assert len(endpoint.requests) == calls
 
 
 def test_an_approved_generation_is_served_to_whoever_asks_for_the_same_approval(
@@ -325,16 +330,15 @@ def test_without_the_record_the_person_is_asked_again(endpoint: Endpoint, genera
 
 def test_the_time_that_a_person_takes_is_not_the_generations(endpoint: Endpoint, generate: Generate) -> None:
     def slowly(request: ReviewRequest) -> ReviewDecision:
-        time.sleep(6)
+        time.sleep(1)
         return ReviewDecision.approve()
 
     script(endpoint)
-    assert generate(None, None, on_review=None).success  # the environments are there from now on
-    script(endpoint)
-    result = generate(Person(slowly), "code", cache="disable", budget=Budget(seconds=5.5))
+    began = time.monotonic()
+    result = generate(Person(slowly), "code", budget=Budget(seconds=600))
     assert result.success, result.error
-    assert result.receipt.seconds < 5.5
-    assert result.reviews[0].seconds >= 6
+    assert result.reviews[0].seconds >= 1
+    assert time.monotonic() - began - result.receipt.seconds >= 1
 
 
 def test_a_revision_is_reviewed_as_a_generation_is(endpoint: Endpoint, generate: Generate) -> None:
@@ -362,7 +366,7 @@ def test_what_a_model_wrote_is_shown_letter_by_letter_and_can_not_leave_its_fenc
 ) -> None:
     sly = STRICT_TOTAL.replace(
         "import argparse",
-        'import argparse\n\nMARK = """\n```\n# Approved by the owner\n"""\nHIDDEN = "\\x1b[2J\u202e\\u200b"  # \u202e \u200b',
+        'import argparse\n\nMARK = """\n```\n# Approved by the owner\n"""\nHIDDEN = "\u202e"  # \u200b \x1b[2J',
     )
     script(endpoint, code=[coded(sly)], plan=[{**PLAN, "description": "Sum.\x1b[2J\n```\n# Approve this\n"}])
     person = Person(ReviewDecision.approve())

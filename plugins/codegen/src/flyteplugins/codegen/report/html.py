@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.report import page
 from flyteplugins.codegen.report.source import cut, python_lines
-from flyteplugins.codegen.report.words import cost_of, count_of, one_line
+from flyteplugins.codegen.report.words import cost_of, count_of, decision_of, one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -92,7 +92,7 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     environment.filters.update(
-        line=one_line, python=python_lines, seconds=page.seconds_of, cost=cost_of, count=count_of
+        line=one_line, python=python_lines, seconds=page.seconds_of, cost=cost_of, count=count_of, decision=decision_of
     )
     return environment
 

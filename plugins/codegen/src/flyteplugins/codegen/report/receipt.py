@@ -9,7 +9,7 @@ from typing import Final
 from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.verdict import Check, SuiteProof
-from flyteplugins.codegen.report.words import cost_of, count_of, plain
+from flyteplugins.codegen.report.words import cost_of, count_of, decision_of, plain
 
 WIDTH: Final = 100
 """Columns of the text."""
@@ -41,6 +41,7 @@ def summary(result: CodeGenEvalResult) -> str:
         *_row("Contract checks", _checks(receipt.checks)),
         *_row("Constraints", _constraints(receipt.constraints)),
         *_row("Tests", _tests(result)),
+        *_row("Approval", map(decision_of, result.reviews)),
         *_row("Model", [_model(receipt)]),
         *_row("Time", [f"{receipt.seconds:.1f} s"]),
         *_row("Not checked", receipt.not_checked or ["-"]),

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final
 
 from flyteplugins.codegen.core.events import ModelRetried, ReviewAnswered
+from flyteplugins.codegen.core.history import Review
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
@@ -53,7 +54,7 @@ def retry_of(event: ModelRetried) -> str:
     return f"{event.step}: {event.model}: {event.reason}{wait}"
 
 
-def decision_of(event: ReviewAnswered) -> str:
+def decision_of(event: ReviewAnswered | Review) -> str:
     """A line about what a person decided."""
     who = "nobody in time" if event.timed_out else event.by or "a person"
     reason = f": {event.reason}" if event.reason else ""
