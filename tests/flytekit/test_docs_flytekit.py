@@ -9,30 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from endpoint import Endpoint, Received
+from endpoint import Endpoint
 from flyte.io import File
-from handmade import TOTAL, made_result
+from handmade import TOTAL, add_up, made_result
 
 pytestmark = pytest.mark.isolation
 
 PAGE = Path(__file__).parents[2] / "docs" / "flytekit.md"
 GENERATION, WORKFLOW = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-
-TESTS = """
-def test_amounts_are_added(run_solution, tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("amount\\n1.5\\n-4\\n3\\n")
-    assert run_solution(sales=path).outputs == {"total": 0.5, "rows": 3}
-"""
-
-
-def answer(request: Received) -> object:
-    """What a model that knows the job says to each step."""
-    return {
-        "plan": {"description": "Add up the amounts.", "approach": "Sum `amount`.", "packages": []},
-        "code": {"code": TOTAL, "packages": [], "system_packages": [], "examples": []},
-        "tests": {"code": TESTS, "packages": [], "coverage": []},
-    }[request.step or ""]
 
 
 def run(program: str, folder: Path, **variables: str) -> str:
@@ -50,7 +34,7 @@ def run(program: str, folder: Path, **variables: str) -> str:
 
 
 def test_a_generation_in_a_task(endpoint: Endpoint, sales: Path, tmp_path: Path) -> None:
-    endpoint.respond = answer
+    endpoint.respond = add_up
     program = GENERATION + f'\nprint("total is", generated(sales=FlyteFile({str(sales)!r})).run())\n'
     told = run(program, tmp_path, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="none")
     assert "total is (3.5, 2)" in told
