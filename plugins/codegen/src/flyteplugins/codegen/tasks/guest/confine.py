@@ -58,6 +58,7 @@ class Bounds:
         read: What it reads besides what the image installs.
         outputs: Where it writes what it gives; None if it gives nothing.
         processes: Processes and threads at one time.
+        temporary: Its temporary folder; the usual ones are its own as well.
     """
 
     network: bool
@@ -65,6 +66,7 @@ class Bounds:
     read: tuple[str, ...]
     outputs: str | None
     processes: int
+    temporary: str = "/tmp"  # noqa: S108 # a pod's own, not shared with anybody
 
 
 def confine(bounds: Bounds) -> list[str]:
@@ -86,7 +88,7 @@ def confine(bounds: Bounds) -> list[str]:
     _prctl(_PR_SET_DUMPABLE, 1)  # else its own entry in /proc, which a user namespace is set up through, is root's
     if not bounds.network and not in_namespace:
         in_namespace = _takes_effect(lambda: _namespaces_of_a_user(bounds.processes))
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _check(_prctl(_PR_SET_NO_NEW_PRIVS, 1), "no_new_privs")
     _drop_capabilities()
     hidden = _attempt(lambda: _restrict_files(bounds, block_tcp=not bounds.network and not in_namespace))
     families = _ONLY_LOCAL if not bounds.network and not in_namespace else _FAMILIES
@@ -194,14 +196,14 @@ def _become_nobody() -> None:
 
 def _out_of_reach(bounds: Bounds) -> str:
     needed = [(path, os.R_OK | os.X_OK) for path in (sys.executable, sys.prefix, sys.base_prefix, *bounds.read)]
-    needed += [(bounds.outputs, os.W_OK | os.X_OK)] if bounds.outputs is not None else []
+    needed += [(path, os.W_OK | os.X_OK) for path in (bounds.outputs, bounds.temporary) if path is not None]
     denied = next((path for path, access in needed if not os.access(path, access)), "")
     return denied and f"another user has no access to {denied}"
 
 
 def _drop_capabilities() -> None:
     """No capability, whoever the user is; with no_new_privs none comes back with another program."""
-    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(_LARGEST_CAPABILITY + 1):
         _prctl(_PR_CAPBSET_DROP, capability)  # refused where there is nothing to drop from
     header = struct.pack("Ii", _CAPABILITIES_VERSION, 0)
@@ -265,7 +267,7 @@ def _restrict_files(bounds: Bounds, *, block_tcp: bool) -> None:
     for paths, rights in (
         ((*_PROGRAMS, sys.prefix, sys.base_prefix), reading | _EXECUTE),
         ((*_KERNEL, *bounds.read), reading),
-        (_TEMPORARY, writing | _EXECUTE),
+        ((*_TEMPORARY, bounds.temporary), writing | _EXECUTE),
         ((bounds.outputs,) if bounds.outputs else (), given),
         ((*_DEVICES, *accelerators), reading | _WRITE_FILE | _TRUNCATE | _IOCTL),
     ):
