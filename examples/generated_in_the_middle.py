@@ -4,7 +4,6 @@ Needs a key in OPENAI_API_KEY, or a server of your own in OPENAI_BASE_URL.
 Run: python examples/generated_in_the_middle.py
 """
 
-import asyncio
 import csv
 import tempfile
 from pathlib import Path
@@ -57,8 +56,8 @@ async def pipeline(sales: File) -> tuple[float, int, int]:
         raise RuntimeError(f"Code generation failed: {result.error}")
     summarize = result.as_task("summarize-one-part")
     with flyte.group("parts"):
-        figures = await asyncio.gather(*(summarize.aio(sales=part) for part in parts))
-    return await total(list(figures))
+        figures = [figure async for figure in flyte.map.aio(summarize, parts, return_exceptions=False)]
+    return await total(figures)
 
 
 if __name__ == "__main__":

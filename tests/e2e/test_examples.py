@@ -164,6 +164,33 @@ def test_a_generation_run_again_asks_nothing_and_gives_the_same(
     assert first == second
 
 
+def test_a_workflow_of_flytekit_reports_the_totals_of_its_data(
+    endpoint: Endpoint, environment: dict[str, str], tmp_path: Path
+) -> None:
+    serve(endpoint, "summarize-sales")
+    fresh = served_by(endpoint, environment) | {"FLYTEPLUGINS_CODEGEN_HOME": str(tmp_path / "codegen")}
+    printed = run("flytekit_workflow.py", environment=fresh, folder=tmp_path)
+    sales = rows("sales.csv")
+    units, revenue = 0, 0.0
+    for row in sales:
+        units += int(row["units"])
+        revenue += int(row["units"]) * float(row["unit_price"])
+    told = f"{units} units in {len(sales)} orders brought in {revenue:.2f}"
+    assert printed.splitlines()[-1] == told
+    assert len(endpoint.requests) == 3
+    command = [Path(sys.executable).with_name("pyflyte"), "run", EXAMPLES / "flytekit_workflow.py", "sales_report"]
+    done = subprocess.run(
+        [*command, "--sales", EXAMPLES / "data" / "sales.csv"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=fresh,
+        cwd=tmp_path,
+    )
+    assert told in done.stdout, done.stderr
+    assert len(endpoint.requests) == 3
+
+
 def test_a_pipeline_on_an_exported_module_runs_here_and_is_scheduled_each_morning(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
