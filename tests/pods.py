@@ -120,16 +120,7 @@ class Container:
 
 @contextmanager
 def container_of(
-    client: Any,
-    image: str,
-    task: Any,
-    values: Mapping[str, Any],
-    folder: Path,
-    *,
-    mounts: Mapping[Path, str] | None = None,
-    network: str = "none",
-    variables: Mapping[str, str] | None = None,
-    **host: Any,
+    client: Any, image: str, task: Any, values: Mapping[str, Any], folder: Path, **pod: Any
 ) -> Iterator[Container]:
     """The container of a task as it is serialised, with exactly its command.
 
@@ -139,24 +130,54 @@ def container_of(
         task: A task of generated code.
         values: Its inputs.
         folder: An empty folder of this machine.
-        mounts: Where more of this machine's files and folders are, by their paths.
-        network: The engine's network.
-        variables: Environment variables of the pod besides those of the task.
-        **host: More of what the engine's `create_host_config` takes; `user` is the user.
+        **pod: As `container_from` takes it.
 
     Yields:
         The container.
     """
-    for name in ("inputs", "outputs"):
-        (folder / name).mkdir(parents=True)
-        (folder / name).chmod(0o777)  # as the kubelet makes them
+    (folder / "inputs").mkdir(parents=True)
     for name, value in values.items():
         stage(value, folder / "inputs" / name)
     (folder / "inputs" / "inputs.json").write_text(json.dumps({name: str(value) for name, value in values.items()}))
+    task.environment()
+    with container_from(client, image, serialize(task).task_template, folder, **pod) as made:
+        yield made
+
+
+@contextmanager
+def container_from(
+    client: Any,
+    image: str,
+    template: Any,
+    folder: Path,
+    *,
+    mounts: Mapping[Path, str] | None = None,
+    network: str = "none",
+    variables: Mapping[str, str] | None = None,
+    user: str | None = None,
+    **host: Any,
+) -> Iterator[Container]:
+    """The container of a serialised task on inputs that are staged already.
+
+    Args:
+        client: The engine.
+        image: What it runs on.
+        template: The task, of Flyte 2 or 1.
+        folder: A folder of this machine with the inputs in `inputs`.
+        mounts: Where more of this machine's files and folders are, by their paths.
+        network: The engine's network.
+        variables: Environment variables of the pod besides those of the task.
+        user: Who it is; the image's user if None.
+        **host: More of what the engine's `create_host_config` takes.
+
+    Yields:
+        The container.
+    """
+    (folder / "outputs").mkdir()
+    for name in ("inputs", "outputs"):
+        (folder / name).chmod(0o777)  # as the kubelet makes them
     (folder / "termination-log").touch()
     (folder / "termination-log").chmod(0o666)
-    task.environment()
-    template = serialize(task).task_template
     wanted = template.container
     shown = {
         folder / "inputs": wanted.data_config.input_path,
@@ -164,7 +185,6 @@ def container_of(
         folder / "termination-log": "/dev/termination-log",
         **(mounts or {}),
     }
-    user = host.pop("user", None)
     identity = client.create_container(
         image,
         list(wanted.args),
