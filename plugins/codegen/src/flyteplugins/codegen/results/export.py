@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from flyteplugins.codegen.core.contract import Contract
+from flyteplugins.codegen.core.contract import FILES, FRAMES, PANDAS, Contract
 from flyteplugins.codegen.core.errors import GenerationFailedError, InvalidRequestError
 from flyteplugins.codegen.core.result import CodeGenEvalResult
 from flyteplugins.codegen.core.scratch import scratch
+from flyteplugins.codegen.core.values import PLAIN_TYPES
 from flyteplugins.codegen.results.saved import LARGEST_SAMPLE, SAMPLES, SOLUTION
 from flyteplugins.codegen.results.script import script
 
@@ -42,12 +43,39 @@ _ANNOTATIONS: Final = {
     "datetime": "datetime.datetime",
     "timedelta": "datetime.timedelta",
 }
-_FILE_TYPE: Final = {"flyte": "File", "flytekit": "FlyteFile"}
-_HELPERS: Final = ("run_solution", "argument", "save", *(f"read_{kind}" for kind in _ANNOTATIONS))
+_OF_TARGET: Final[dict[str, dict[str, str]]] = {
+    "flyte": {"File": "File"},
+    "flytekit": {
+        "date": "datetime.date",
+        "dict": "dict",
+        "list": "str",  # flytekit has no type for a list of anything: its JSON
+        "File": "FlyteFile",
+        "Dir": "FlyteDirectory",
+        FILES: "list[FlyteFile]",
+        "DataFrame": "StructuredDataset",
+        PANDAS: "pd.DataFrame",
+    },
+}
+"""The types that each target has besides, as its module writes them."""
+
+_READERS: Final = {
+    "date": "read_date",
+    "dict": "read_dict",
+    "File": "save",
+    "Dir": "save_folder",
+    "DataFrame": "read_dataset",
+    PANDAS: "read_frame",
+}
+_READERS_OF_FLYTEKIT: Final = {**_READERS, "list": "read_str"}
+"""The function of the module that reads an output, by its type; `read_<type>` for the rest."""
+
+_TABLE_PACKAGES: Final = ("pandas", "pyarrow")
+_HELPERS: Final = ("run_solution", "argument", *{*_READERS.values()}, *(f"read_{kind}" for kind in _ANNOTATIONS))
 _MODULE_NAMES: Final = frozenset(
     {
-        *("HERE", "env", "image", "Outputs", "asyncio", "datetime", "re", "subprocess", "sys", "tempfile", "Path"),
-        *("NamedTuple", "flyte", "File", "ImageSpec", "Resources", "Secret", "task", "workflow", "FlyteFile"),
+        *("HERE", "env", "image", "Outputs", "asyncio", "datetime", "json", "re", "subprocess", "sys", "tempfile"),
+        *("Path", "NamedTuple", "flyte", "File", "ImageSpec", "Resources", "Secret", "task", "workflow", "pd"),
+        *("FlyteFile", "FlyteDirectory", "StructuredDataset"),
     }
 )
 """What the templates name at the top of a module, besides the helpers."""
@@ -180,6 +208,7 @@ def _values(result: CodeGenEvalResult, contract: Contract, samples: dict[str, Pa
         _Output(key, kind, _annotation(key, kind, to), _reader(kind, to, helpers))
         for key, kind in contract.outputs.items()
     ]
+    kinds = contract.kinds
     version = lock.python.split(".") if lock else ["3", "11"]
     packages = re.findall(r"^([A-Za-z0-9][^\s;\\]*==[^\s;\\]+)", lock.requirements, re.MULTILINE) if lock else []
     return {
@@ -193,14 +222,15 @@ def _values(result: CodeGenEvalResult, contract: Contract, samples: dict[str, Pa
         "inputs": sorted(inputs, key=lambda one: one.sample is not None),
         "samples": samples,
         "outputs": outputs,
-        "kinds": {*contract.inputs.values(), *contract.outputs.values()},
+        "kinds": kinds,
         "input_kinds": set(contract.inputs.values()),
         "output_kinds": set(contract.outputs.values()),
-        "scalar_outputs": any(one.kind != "File" for one in outputs),
+        "scalar_outputs": any(one.kind in PLAIN_TYPES for one in outputs),
         "names": helpers,
         "python": lock.python if lock else "3.11",
         "python_version": f"({version[0]}, {version[1]})",
         "packages": packages,
+        "table_packages": [] if kinds.isdisjoint(FRAMES) else _missing(_TABLE_PACKAGES, packages),
         "system_packages": list(lock.system_packages) if lock else [],
         "defaults": defaults,
         "call": _call,
@@ -210,20 +240,24 @@ def _values(result: CodeGenEvalResult, contract: Contract, samples: dict[str, Pa
 def _annotation(name: str, kind: str, to: str) -> str:
     if to == "script":
         return kind
-    if kind == "File":
-        return _FILE_TYPE[to]
-    if kind not in _ANNOTATIONS:
-        known = ", ".join([*_ANNOTATIONS, "File"])
+    known = _ANNOTATIONS | _OF_TARGET[to]
+    if kind not in known:
         raise InvalidRequestError(
-            f"{name} is a {kind}, and can't be exported to {to} yet; {known} can. Use --to script, or result.as_task()."
+            f"{name} is a {kind}, and can't be exported to {to} yet; {', '.join(known)} can. Use --to script, or "
+            "result.as_task()."
         )
-    return _ANNOTATIONS[kind]
+    return known[kind]
 
 
 def _reader(kind: str, to: str, helpers: dict[str, str]) -> str:
-    if kind != "File":
-        return f"{helpers.get(f'read_{kind}')}("
-    return f"await {helpers['save']}(" if to == "flyte" else f"{helpers['save']}("
+    readers = _READERS if to == "flyte" else _READERS_OF_FLYTEKIT
+    call = f"{helpers.get(readers.get(kind, f'read_{kind}'))}("
+    return f"await {call}" if to == "flyte" and kind not in PLAIN_TYPES else call
+
+
+def _missing(wanted: Iterable[str], packages: Iterable[str]) -> list[str]:
+    present = {package.partition("==")[0].lower() for package in packages}
+    return [package for package in wanted if package not in present]
 
 
 def _call(head: str, argument: str, tail: str, indent: int) -> str:
