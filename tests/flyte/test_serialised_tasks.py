@@ -14,7 +14,7 @@ from goldens import assert_golden, text_of_specs
 from handmade import TYPES, made_result
 
 from flyteplugins.codegen import CodeGenEvalResult
-from flyteplugins.codegen.core.contract import VALUE_TYPES
+from flyteplugins.codegen.core.contract import FILES, VALUE_TYPES
 from flyteplugins.codegen.core.environment import Lock
 
 PACKAGES = Lock(
@@ -28,11 +28,12 @@ PACKAGES = Lock(
     system_packages=("ffmpeg", "libpq5"),
 )
 REGISTRY = {"registry": "registry.example/team", "registry_secret": "registry-creds"}
-ALL = {f"a_{name.lower()}": kind for name, kind in VALUE_TYPES.items()}
+ALL = {f"a_{re.sub(r'[^a-z]+', '_', name.lower()).strip('_')}": kind for name, kind in VALUE_TYPES.items()}
+OUTPUTS = {name: kind for name, kind in ALL.items() if kind != VALUE_TYPES[FILES]}
 
 
 async def result_of(**settings: Any) -> CodeGenEvalResult:
-    return await made_result(TYPES, inputs=ALL, outputs=ALL, **settings)
+    return await made_result(TYPES, inputs=ALL, outputs=OUTPUTS, **settings)
 
 
 def spec_of(task: Any) -> Any:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import decimal
+import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from flyte.extras import serialize
-from flyte.io import File
+from flyte.io import DataFrame, Dir, File
+from flyteidl2.core import types_pb2
 from handmade import TYPES, made_result
+from mirror import mirror
 from staged import run_staged
 
 from flyteplugins.codegen.core.contract import VALUE_TYPES
+from flyteplugins.codegen.core.values import PLAIN_TYPES
 
 HOSTILE = {
     "quotes": "O'; touch escaped; echo '\" \\",
@@ -51,7 +57,7 @@ async def test_a_text_arrives_as_it_is_and_nothing_of_it_is_run(what: str, tmp_p
 
 
 async def test_no_value_is_part_of_the_command() -> None:
-    task = await task_of(**{f"in_{name}": kind for name, kind in VALUE_TYPES.items() if kind is not File})
+    task = await task_of(**{f"in_{name}": VALUE_TYPES[name] for name in PLAIN_TYPES})
     arguments = list(serialize(task).task_template.container.args)
     assert not [argument for argument in arguments if "{{" in argument]  # Flyte would put a value there
     assert not [argument for argument in arguments if "$(" in argument]  # Kubernetes would put a variable there
@@ -103,3 +109,131 @@ async def test_what_is_no_duration_fails_and_is_not_taken_as_none(tmp_path: Path
     done = run_staged(task, {"value": "soon"}, tmp_path / "pod")
     assert done.returncode != 0
     assert "'soon' is not a duration" in done.stderr
+
+
+# Folders, tables, documents, dates and several files
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> dict[str, Any]:
+    """A value of each, with what is odd in it."""
+    for name in ("a", "b"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "x.txt").write_text(name)
+        (tmp_path / name / "part 'of'.csv").write_text(f"{name}\r\n")
+    frame = pd.DataFrame({"d": [decimal.Decimal("1.10"), None], "f": [float("nan"), float("inf")], "t": ["ü", None]})
+    frame.to_parquet(tmp_path / "table.parquet")
+    return {
+        "parts": [File(path=str(tmp_path / name / "part 'of'.csv")) for name in ("b", "a")],
+        "folder": Dir(path=str(tmp_path / "a")),
+        "table": File(path=str(tmp_path / "table.parquet")),
+        "options": {"$(touch escaped)": [1, None, 0.1, "O'\n"], "ü": {}},
+        "items": [[], "{{.inputs.folder}}", 2**60],
+        "day": datetime.date(2024, 2, 29),
+    }
+
+
+TYPES_OF = {
+    "parts": list[File],
+    "folder": Dir,
+    "table": pd.DataFrame,
+    "options": dict,
+    "items": list,
+    "day": datetime.date,
+}
+
+
+async def test_folders_tables_documents_and_several_files_arrive(staged: dict[str, Any], tmp_path: Path) -> None:
+    task = (await mirror(TYPES_OF)).as_task(name="mirror")
+    task.environment()
+    done = run_staged(task, staged, tmp_path / "pod")
+    assert done.returncode == 0, done.stderr
+    outputs = tmp_path / "pod" / "outputs"
+    parts = {path.name: path.read_bytes() for path in (outputs / "parts").iterdir()}
+    assert parts == {"0-part 'of'.csv": b"b\r\n", "1-1_part 'of'.csv": b"a\r\n"}
+    assert (outputs / "folder" / "deep" / "x.txt").read_text() == "a"
+    assert pd.read_parquet(outputs / "table").equals(pd.read_parquet(staged["table"].path))
+    assert json.loads((outputs / "options").read_text()) == staged["options"]
+    assert json.loads((outputs / "items").read_text()) == staged["items"]
+    assert (outputs / "day").read_text() == "2024-02-29T00:00:00+00:00"
+    assert not list(tmp_path.rglob("escaped"))
+
+
+async def test_files_of_a_sidecar_that_keeps_no_names_have_their_order(tmp_path: Path) -> None:
+    task = (await mirror({"parts": list[File]})).as_task(name="unnamed")
+    task.environment()
+    files = []
+    for number in range(12):
+        (tmp_path / str(number)).write_text(f"number {number}")
+        files.append(File(path=str(tmp_path / str(number))))
+    done = run_staged(task, {"parts": files}, tmp_path / "pod", listed_in_order=False)
+    assert done.returncode == 0, done.stderr
+    outputs = tmp_path / "pod" / "outputs" / "parts"
+    assert [(outputs / f"{number}-{number}").read_text() for number in range(12)] == [
+        f"number {number}" for number in range(12)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        (dict, '{"a": NaN}', "JSON has no NaN"),
+        (list, '{"a": 1}', "is not a JSON array"),
+        (datetime.date, "01.02.2026", "is not a date in ISO 8601"),
+        (pd.DataFrame, "a,b\n1,2\n", "it is no Parquet file"),
+        (DataFrame, "", "it is no Parquet file"),
+    ],
+)
+async def test_what_is_none_of_its_type_fails_in_the_pod(kind: Any, text: str, said: str, tmp_path: Path) -> None:
+    result = await made_result(TYPES, inputs={"value": str}, outputs={"value": kind})
+    task = result.as_task(name="wrong")
+    task.environment()
+    done = run_staged(task, {"value": text}, tmp_path / "pod")
+    assert done.returncode != 0
+    assert "Output 'value': " in done.stderr
+    assert said in done.stderr
+
+
+async def test_a_folder_without_files_fails_in_the_pod(tmp_path: Path) -> None:
+    code = 'import os, sys\n\n\ndef main():\n    os.mkdir(sys.argv[-1].partition("=")[2] + "/pages")\n\n\nmain()\n'
+    task = (await made_result(code, outputs={"pages": Dir})).as_task(name="no-pages")
+    task.environment()
+    done = run_staged(task, {}, tmp_path / "pod")
+    assert done.returncode != 0
+    assert "did not write its output 'pages'" in done.stderr
+
+
+async def test_a_text_of_megabytes_arrives_in_a_pod_to_the_last_white_space(tmp_path: Path) -> None:
+    text = "  \n" + "0123456789 żółć\r\n" * 200_000 + "\t "
+    done = run_staged(await task_of(value=str), {"value": text}, tmp_path / "pod")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "pod" / "outputs" / "value").read_bytes().decode() == text
+
+
+async def test_what_the_sidecar_can_carry_is_what_the_interface_says() -> None:
+    declared = {**TYPES_OF, "text": str, "other": DataFrame}
+    interface = serialize(await with_environment(declared)).task_template.interface
+    inputs = {entry.key: entry.value.type for entry in interface.inputs.variables}
+    outputs = {entry.key: entry.value.type for entry in interface.outputs.variables}
+    assert {name: kind.WhichOneof("type") for name, kind in inputs.items()} == {
+        **dict.fromkeys(("options", "items", "day", "text"), "simple"),
+        **dict.fromkeys(("folder", "table", "other"), "blob"),
+        "parts": "collection_type",
+    }
+    assert {name: kind.WhichOneof("type") for name, kind in outputs.items()} == {
+        **dict.fromkeys(("parts", "folder", "table", "other", "options", "items", "text"), "blob"),
+        "day": "simple",
+    }
+    multipart = types_pb2.BlobType.BlobDimensionality.MULTIPART
+    assert [name for name, kind in outputs.items() if kind.blob.dimensionality == multipart] == ["folder", "parts"]
+    assert {name: outputs[name].blob.format for name in ("table", "options", "text")} == {
+        "table": "parquet",
+        "options": "json",
+        "text": "txt",
+    }
+
+
+async def with_environment(declared: dict[str, Any]) -> Any:
+    task = (await mirror(declared)).as_task(name="interface")
+    task.environment()
+    return task

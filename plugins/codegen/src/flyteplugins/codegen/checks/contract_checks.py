@@ -24,7 +24,7 @@ from flyteplugins.codegen.checks.text import last_lines, shortened, signature
 from flyteplugins.codegen.core.contract import FRAMES, OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
 from flyteplugins.codegen.core.python_source import parse_python
-from flyteplugins.codegen.core.values import JSON_TYPES, Plain, parse_value
+from flyteplugins.codegen.core.values import PLAIN_TYPES, Plain, parse_value
 from flyteplugins.codegen.core.verdict import Check, Failure
 from flyteplugins.codegen.data.compare import compare_outputs
 from flyteplugins.codegen.data.cut import header_only, without_column
@@ -171,7 +171,7 @@ async def parse_outputs(
 def _read(name: str, kind: str, files: Mapping[str, File]) -> tuple[Plain | Path | None, str]:
     """An output, or what is wrong with it; blocks."""
     value, problem = output_of(name, kind, files)
-    if isinstance(value, File) and kind in JSON_TYPES:
+    if isinstance(value, File) and kind in PLAIN_TYPES:
         return parse_value(Path(value.path).read_bytes().decode(), kind), ""
     if isinstance(value, (File, Dir)):
         path = Path(value.path)

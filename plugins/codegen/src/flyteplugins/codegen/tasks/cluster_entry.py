@@ -5,11 +5,12 @@ modules in `guest`, packed: `supervise` runs the script to its end, `confine` ta
 
     python -c ENTRY PACKED CONTRACT SETTINGS [ARGUMENT...]
 
-An argument `<name=path` says that the value lies in that file, as Flyte stages each input that is no file. So no value
+An argument `<name=path` says that the value lies in that file, as Flyte stages each input that is plain. So no value
 is part of the command, where Kubernetes would put variables in the place of their names and no more than 128 kB would
 fit. Flyte stages a file input as a folder that holds the one file under its own name, writes durations as `1h2m3.5s`,
 `3.5s` or `seconds:3 nanos:500000000`, and takes dates and durations in its own forms. Flyte 1 stages the file alone; an
-argument `@sales=s3://...` says what it is called.
+argument `@sales=s3://...` says what it is called. The files of a list lie in one folder, under names of their own;
+their order stands in `inputs.json` beside it. A dict and a list come as JSON.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ MESSAGE = pathlib.Path("/dev/termination-log")
 MESSAGE_BYTES = 4096
 SHOWN_LINES = 20
 
+TABLES = ("DataFrame", "pandas.DataFrame")
+
 FORMS = {
     "int": r"[+-]?\d+",
     "float": r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)",
@@ -58,12 +61,26 @@ FORMS = {
 
 def given(value: str, kind: str, address: str = "") -> str:
     """An argument as the script's contract has it."""
-    if kind == "File":
+    if kind in ("File", *TABLES):
         path = pathlib.Path(value)
         return str(next(path.iterdir())) if path.is_dir() else named(path, address)
     if kind == "datetime":
         return re.sub("Z$", "+00:00", value)  # Python 3.10 does not read a final `Z`
+    if kind == "date":
+        return value.partition("T")[0]  # Flyte has moments only: midnight in UTC
     return duration(value) if kind == "timedelta" else value
+
+
+def several(folder: pathlib.Path) -> list[str]:
+    """The files of a list, in their order."""
+    try:
+        listed = json.loads((folder.parent / "inputs.json").read_bytes())[folder.name]
+        ordered = [folder / pathlib.PurePosixPath(path).name for path in listed]
+    except (OSError, ValueError, KeyError, TypeError):
+        ordered = []
+    # A sidecar that keeps no names calls them 0, 1, 2 and so on.
+    there = sorted(folder.iterdir(), key=lambda path: (path.name.isdigit() and int(path.name), path.name))
+    return [str(path) for path in (ordered if sorted(ordered) == sorted(there) else there)]
 
 
 def duration(value: str) -> str:
@@ -101,6 +118,8 @@ def taken(text: str, kind: str) -> str:
         # Python 3.10 does not read a final `Z`.
         moment = datetime.datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text.strip()))
         return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).isoformat()
+    if kind == "date":
+        return f"{datetime.date.fromisoformat(text.strip())}T00:00:00+00:00"
     if kind == "timedelta":
         match = re.fullmatch(r"(?:(-?\d+) days?(?:, )?)?(?:(\d+):(\d+):(\d+(?:\.\d+)?))?", text.strip())
         if not match or not text.strip():
@@ -116,19 +135,34 @@ def taken(text: str, kind: str) -> str:
     return text.lower() if kind == "bool" else text
 
 
-def normalise(folder: pathlib.Path, outputs: Mapping[str, str]) -> None:
-    """Put each output into the form that Flyte reads; raise ValueError where one is missing or has none."""
+def normalise(folder: pathlib.Path, outputs: Mapping[str, str], values: Any) -> None:
+    """Put each output into the form that Flyte reads; raise ValueError where one is missing or has none.
+
+    `values` is the module that reads values everywhere else: what is wrong there is wrong here.
+    """
     for name, kind in outputs.items():
         path = folder / name
-        if not path.exists():
+        written = any(one.is_file() for one in path.rglob("*")) if kind == "Dir" else path.is_file()
+        if not written:
             raise ValueError(f"The code exited with status 0 and did not write its output {name!r}.")
-        if kind in ("bool", "int", "float", "datetime", "timedelta"):
-            text = path.read_bytes().decode()
-            try:
-                told = taken(text, kind)
-            except ValueError as error:
-                raise ValueError(f"Output {name!r}: {error}.") from error
-            path.write_bytes(told.encode())
+        try:
+            if kind in TABLES:
+                check_table(path)
+            elif kind in values.PLAIN_TYPES:
+                text = path.read_bytes().decode()
+                values.parse_value(text, kind)
+                path.write_bytes(taken(text, kind).encode())
+        except ValueError as error:
+            raise ValueError(f"Output {name!r}: {error}.") from error
+
+
+def check_table(path: pathlib.Path) -> None:
+    """See that a file may be Parquet; what reads it whole is not here."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+        stream.seek(max(0, path.stat().st_size - 4))
+        if not (start == stream.read(4) == b"PAR1"):
+            raise ValueError("it is no Parquet file")
 
 
 def main() -> None:
@@ -144,7 +178,7 @@ def main() -> None:
         status, said = judge(ended)
         if status == 0 and folder:
             settle(folder)
-            normalise(folder, outputs)
+            normalise(folder, outputs, module("values", files["values.py"]))
     except ValueError as error:
         status, said = FAILED, str(error)
     except Exception as error:
@@ -162,7 +196,11 @@ def script_arguments(arguments: Sequence[str], inputs: Mapping[str, str]) -> lis
     for argument in arguments:
         if not argument.startswith("@"):
             name, _, value = (read(argument) if argument.startswith("<") else argument)[2:].partition("=")
-            found.append(f"--{name}={given(value, inputs.get(name, 'str'), addresses.get(name, ''))}")
+            kind = inputs.get(name, "str")
+            if kind == "list[File]":
+                found += [f"--{name}={path}" for path in several(pathlib.Path(value))]
+            else:
+                found.append(f"--{name}={given(value, kind, addresses.get(name, ''))}")
     return found
 
 
@@ -188,6 +226,7 @@ def run(
         strict=settings["strict"],
         read=(*roots, str(folder)),
         outputs=str(outputs) if outputs else None,
+        temporary=temporary,
         processes=settings["processes"],
     )
     return supervise.supervise(

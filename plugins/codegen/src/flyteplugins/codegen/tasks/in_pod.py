@@ -15,6 +15,7 @@ from flyteplugins.codegen.sandbox.contract import Limits
 _GUESTS: Final = {
     "supervise.py": (__package__, "guest/supervise.py"),
     "confine.py": (__package__, "guest/confine.py"),
+    "values.py": ("flyteplugins.codegen.core", "values.py"),
     "launch.py": ("flyteplugins.codegen.sandbox", "guest/launch.py"),
 }
 

@@ -28,6 +28,9 @@ _SHOWN_LINES: Final = 20
 _LARGEST_PLAIN: Final = 64 << 20
 """In bytes; more than that belongs into a file."""
 
+BY_FILE: Final = ("str", *JSON_TYPES)
+"""Plain types whose values leave a task as files: Flyte's sidecar would cut texts and refuse long ones."""
+
 _CAN_BE: Final = {
     "File": "a File, a path or a DataFrame",
     "list[File]": "a list of at least one File or path",
@@ -37,7 +40,7 @@ _CAN_BE: Final = {
 }
 
 Value = Plain | File | list[File] | Dir
-"""The value of an input: a table is its Parquet file. Of an output as well; there, so is a JSON document its file."""
+"""The value of an input: a table is its Parquet file. Of an output as well; there, so are texts and JSON documents."""
 
 
 async def bind(
@@ -177,7 +180,7 @@ def output_of(name: str, kind: str, files: Mapping[str, File]) -> tuple[Value | 
             raise ValueError("the number is beyond 64 bits, which Flyte does not carry")
     except ValueError as error:
         return None, str(error)
-    return (file if kind in JSON_TYPES else value), ""
+    return (file if kind in BY_FILE else value), ""
 
 
 def _refuse_unknown(contract: Contract, given: Mapping[str, Any]) -> None:

@@ -1,9 +1,10 @@
 """What Flyte's interface of a task has for the types of a contract, and how values get into it and out again.
 
 The sidecar that reads the outputs of a raw container knows simple types, files and folders, and no simple value of
-more than 1,024 bytes; the one that stages its inputs writes a dict in a binary form, and knows no tables. So a JSON
-document goes in as text and comes out as a file, and a table goes both ways as a Parquet file. The types here do that
-wherever Flyte converts a value, on this machine and on a cluster: callers see what was declared.
+more than 1,024 bytes, and of a text it takes the white space off both ends; the one that stages its inputs writes a
+dict in a binary form, and knows no tables. So a text comes out as a file, a JSON document goes in as text and comes out
+as a file, and a table goes both ways as a Parquet file. The types here do that wherever Flyte converts a value, on this
+machine and on a cluster: callers see what was declared.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class TableInput(File):
     """A table as an input: on the way, a Parquet file."""
 
 
+class TextOutput(File):
+    """A text as an output: on the way, a file."""
+
+
 class DictOutput(File):
     """A dict as an output: on the way, a file with a JSON object."""
 
@@ -62,12 +67,13 @@ _INPUTS: Final[dict[str, Any]] = {
     **dict.fromkeys(FRAMES, TableInput),
 }
 _OUTPUTS: Final[dict[str, Any]] = {
+    "str": TextOutput,
     "dict": DictOutput,
     "list": ListOutput,
     "DataFrame": TableOutput,
     PANDAS: PandasOutput,
 }
-_FORMATS: Final = {**dict.fromkeys(JSON_TYPES, "json"), **dict.fromkeys(FRAMES, "parquet")}
+_FORMATS: Final = {"str": "txt", **dict.fromkeys(JSON_TYPES, "json"), **dict.fromkeys(FRAMES, "parquet")}
 
 
 def input_type(kind: str) -> Any:
@@ -99,7 +105,7 @@ async def typed(kind: str, value: Any) -> Any:
 
     Args:
         kind: Its type in the contract.
-        value: What came of a run, or out of Flyte: a file for a JSON document and for a table.
+        value: What came of a run, or out of Flyte: a file for a text, a JSON document and a table.
 
     Returns:
         The value; a DataFrame of Flyte refers to the file.
@@ -187,6 +193,10 @@ class _ByFile(TypeTransformer[Any]):
 
 class _TableInput(_ByFile):
     """A table that becomes a file on its way in."""
+
+    def get_literal_type(self, t: type[Any]) -> types_pb2.LiteralType:
+        """A file of any format: those that callers pass say none."""
+        return TypeEngine.to_literal_type(File)
 
     async def to_literal(
         self, python_val: Any, python_type: type[Any], expected: types_pb2.LiteralType
