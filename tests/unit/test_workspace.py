@@ -264,6 +264,15 @@ def test_a_documents_links_to_files_lead_somewhere(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target.partition("#")[0]).exists()] == []
 
 
+def test_every_page_is_in_the_navigation_the_overview_and_the_readme() -> None:
+    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "index.md")
+    nav = re.findall(r"^  - .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(nav) == sorted(["index.md", *pages])
+    assert sorted(re.findall(r"^- \[.+\]\((\S+\.md)\)", (ROOT / "docs/index.md").read_text(), re.MULTILINE)) == pages
+    more = (ROOT / "README.md").read_text().partition("\n## More\n")[2]
+    assert sorted(re.findall(r"\(docs/(\S+\.md)\)", more)) == pages
+
+
 def test_the_documented_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     mentioned = {name for path in DOCUMENTS for name in re.findall(r"`?\bmake ([a-z]+)`", path.read_text())}
