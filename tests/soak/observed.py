@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ class Model:
 
     Attributes:
         asked: How often each request came, by a digest of its content.
+        asked_by: The same for each start, by its API key. A request that a process sent before it was killed may be
+            read when the next one runs already.
         answered: The answer to each, by the same digest.
         steps: Its step, numbered where a step is asked more than once, by the same digest.
     """
@@ -38,6 +40,7 @@ class Model:
         self.endpoint = Endpoint()
         self.endpoint.respond = self._respond
         self.asked: Counter[str] = Counter()
+        self.asked_by: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.answered: dict[str, str] = {}
         self.steps: dict[str, str] = {}
         self.on_request: Callable[[str], None] = lambda step: None
@@ -55,6 +58,7 @@ class Model:
         """Begin anew."""
         with self._lock:
             self.asked, self.answered, self.steps = Counter(), {}, {}
+            self.asked_by = defaultdict(Counter)
 
     def _respond(self, request: Received) -> Answer:
         digest = hashlib.sha256(json.dumps(request.body, sort_keys=True).encode()).hexdigest()
@@ -66,6 +70,7 @@ class Model:
                 before = sum(step.split("-")[0] == request.step for step in self.steps.values())
                 self.steps[digest] = f"{request.step}-{before + 1}" if before else str(request.step)
             self.asked[digest] += 1
+            self.asked_by[request.key][digest] += 1
             self.answered[digest] = text = json.dumps(said)
         self.on_request(self.steps[digest])
         return Reply(text=text, delay=self._delay)

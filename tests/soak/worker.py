@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +89,11 @@ class Zygote:
         assert self._process.stdout
         answer: dict[str, Any] = json.loads(self._process.stdout.readline() or '{"gone": true}')
         return answer
+
+
+def _key(number: int) -> str:
+    """The API key by which the model tells the starts of a generation from each other."""
+    return f"start-{number}"
 
 
 def _kill(pid: int) -> None:
@@ -198,7 +202,7 @@ class Worker:
         own = point if point and not point.startswith("asking-") else None
         delay = _DURING_SECONDS[sandbox] if own and own.startswith("during-") else 0.0
         return {
-            "env": place.environment(UV_OFFLINE="1", UV_CACHE_DIR=uv_cache()),
+            "env": place.environment(UV_OFFLINE="1", UV_CACHE_DIR=uv_cache(), OPENAI_API_KEY=_key(number)),
             "api_base": self.model.endpoint.url,
             "sandbox": sandbox,
             "folder": str(place.root / "out"),
@@ -267,13 +271,13 @@ class Worker:
     ) -> None:
         before, pids = Snapshot(), set[int]()
         for number, kill in enumerate([*kills, None]):
-            asked = self.model.asked.copy()
             moment = kill * expected.seconds if isinstance(kill, float) else kill
             pid, status = self._life(place, number, sandbox, moment)
             pids.add(pid)
             outcome.starts += 1
-            outcome.again += sum(1 for digest in self.model.asked - asked if asked[digest])
-            outcome.problems += self._repeated(place, number, before, asked)
+            earlier = {digest for other in range(number) for digest in self.model.asked_by[_key(other)]}
+            outcome.again += len(earlier & set(self.model.asked_by[_key(number)]))
+            outcome.problems += self._repeated(place, number, before)
             before = Snapshot.of(place)
             if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
                 outcome.kills += 1
@@ -304,13 +308,13 @@ class Worker:
                 timer.cancel()
         return pid, status
 
-    def _repeated(self, place: Place, number: int, before: Snapshot, asked: Counter[str]) -> list[str]:
+    def _repeated(self, place: Place, number: int, before: Snapshot) -> list[str]:
         """What was done again in a start although it was on record before it."""
         problems = []
-        for digest in self.model.asked - asked:
+        for digest, count in self.model.asked_by[_key(number)].items():
             if self.model.answered[digest] in before.answers:
                 problems.append(f"start {number + 1} asked for {self.model.steps[digest]} again, which was on record")
-            if self.model.asked[digest] - asked[digest] > 1:
+            if count > 1:
                 problems.append(f"start {number + 1} asked for {self.model.steps[digest]} twice")
         now = Snapshot.of(place)
         problems += [f"run {key} was recorded again" for key in before.runs if now.runs.get(key) != before.runs[key]]
