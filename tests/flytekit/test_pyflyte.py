@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from crossing import crossing
 from flyte.io import File
 from flyteidl.admin.task_pb2 import TaskSpec
 from flyteidl.admin.workflow_pb2 import WorkflowSpec
@@ -118,3 +119,86 @@ def test_a_sample_of_this_machine_is_not_packaged(project: Path) -> None:
     assert done.returncode != 0
     assert "'sales'" in done.stdout + done.stderr
     assert "a cluster does not have" in done.stdout + done.stderr
+
+
+OF_EVERY_TYPE = """
+import datetime
+from pathlib import Path
+
+import pandas as pd
+from flytekit import task, workflow
+from flytekit.types.directory import FlyteDirectory
+from flytekit.types.file import FlyteFile
+from flytekit.types.structured import StructuredDataset
+
+from flyteplugins.codegen.flytekit import CodeGenEvalResult
+
+generation = CodeGenEvalResult.load(Path(__file__).with_name("generated"))
+crossing = generation.as_task(name="crossing", image="{{.image.codegen.fqn}}:{{.image.codegen.version}}")
+
+
+@task
+def table_of(rows: int) -> pd.DataFrame:
+    return pd.DataFrame({"n": range(rows)})
+
+
+@task
+def counted(table: pd.DataFrame, options: dict) -> int:
+    return len(table)
+
+
+@workflow
+def middle(rows: int, options: dict, folder: FlyteDirectory, files: list[FlyteFile]) -> tuple[int, FlyteDirectory]:
+    given = crossing(
+        table=table_of(rows=rows),
+        options=options,
+        items=[1, 2],
+        day=datetime.date(2026, 1, 31),
+        folder=folder,
+        files=files,
+    )
+    return counted(table=given.frame, options=given.options), given.folder
+"""
+
+
+async def test_what_a_container_does_not_carry_is_a_node_of_its_own(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (await crossing()).save(project / "generated")
+    (project / "pipeline.py").write_text(OF_EVERY_TYPE)
+    done = package(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with tarfile.open(project / "flyte.tgz") as archive:
+        blobs = {member.name: file.read() for member in archive if (file := archive.extractfile(member))}
+    tasks = {
+        spec.template.id.name: spec.template
+        for spec in (TaskSpec.FromString(blob) for name, blob in blobs.items() if name.endswith("_1.pb"))
+    }
+    nodes = "flyteplugins.codegen.flytekit.nodes"
+    assert set(tasks) == {
+        "crossing",
+        "pipeline.table_of",
+        "pipeline.counted",
+        *(f"{nodes}.{name}" for name in ("parquet_of", "json_of", "folder_of", "frame_of", "dict_of")),
+        *(f"{nodes}.{name}" for name in ("dataset_of", "text_of")),
+    }
+    assert tasks[f"{nodes}.parquet_of"].container.image == "registry.example/app:1"
+    assert list(tasks[f"{nodes}.parquet_of"].container.args)[-3:] == [nodes, "task-name", "parquet_of"]
+    ports = tasks["crossing"].interface
+    single, multipart = 0, 1
+    assert {name: port.type.blob.dimensionality for name, port in ports.outputs.variables.items() if name != "day"} == {
+        **dict.fromkeys(("table", "frame", "options", "items"), single),
+        "folder": multipart,
+    }
+    assert ports.inputs.variables["files"].type.blob.dimensionality == multipart
+    workflow = WorkflowSpec.FromString(next(blob for name, blob in blobs.items() if "pipeline.middle_2" in name))
+    made = {node.id: node for node in workflow.template.nodes}
+    container = next(node for node in made.values() if node.task_node.reference_id.name == "crossing")
+    bound = {binding.var: binding.binding for binding in container.inputs}
+    sources = {
+        name: made[binding.promise.node_id].task_node.reference_id.name.removeprefix(f"{nodes}.")
+        for name, binding in bound.items()
+        if binding.promise.node_id in made
+    }
+    assert sources == {"table": "parquet_of", "options": "json_of", "files": "folder_of"}
+    assert bound["items"].scalar.primitive.string_value == "[1, 2]"
+    assert bound["day"].scalar.primitive.datetime.ToJsonString() == "2026-01-31T00:00:00Z"

@@ -1,4 +1,4 @@
-"""The tasks between what is declared and what a raw container of Flyte 1 carries; see `ports`, which loads them.
+"""The tasks between what is declared and what a raw container of Flyte 1 carries; see `ports`.
 
 Plain `@task`s: in a workflow each is a node beside the container's, on the project's own image.
 """

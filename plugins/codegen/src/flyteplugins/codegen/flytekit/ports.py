@@ -18,6 +18,7 @@ from flytekit.types.structured import StructuredDataset
 
 from flyteplugins.codegen.core.contract import FILES, FRAMES, PANDAS, Contract
 from flyteplugins.codegen.core.values import JSON_TYPES, format_value
+from flyteplugins.codegen.flytekit import nodes  # not later: in a workflow, flytekit would name them after that
 
 _INPUT_PORTS: Final = dict.fromkeys(JSON_TYPES, "str") | dict.fromkeys(FRAMES, "File")
 _OUTPUT_PORTS: Final = dict.fromkeys((*JSON_TYPES, *FRAMES), "File")
@@ -84,8 +85,6 @@ def out_of_port(kind: str, value: Any) -> Any:
 def _through(name: str | None, value: Any) -> Any:
     if name is None:
         return value
-    from flyteplugins.codegen.flytekit import nodes  # they need pandas
-
     convert = getattr(nodes, name)
     (parameter,) = convert.python_interface.inputs
     return convert(**{parameter: value})

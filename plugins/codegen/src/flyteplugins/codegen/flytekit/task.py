@@ -27,6 +27,7 @@ from flyteplugins.codegen.flytekit.convert import (
     from_flytekit,
     to_flytekit,
 )
+from flyteplugins.codegen.flytekit.nodes import in_order
 from flyteplugins.codegen.flytekit.ports import into_ports, out_of_port, ports
 from flyteplugins.codegen.tasks.cluster_images import image_of as ready_image
 from flyteplugins.codegen.tasks.default_inputs import is_remote
@@ -123,8 +124,6 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
         taken = await from_flytekit(values)
         for name, kind in self.plan.contract.inputs.items():
             if kind == FILES:
-                from flyteplugins.codegen.flytekit.nodes import in_order
-
                 taken[name] = in_order(Path(taken[name]))
         return await to_flytekit(await self._task.aio(**taken))
 
