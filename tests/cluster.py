@@ -141,11 +141,12 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 @contextmanager
-def cluster_of(name: str) -> Iterator[Cluster]:
-    """A cluster and the bucket of that name, in an object store that speaks S3.
+def cluster_of(name: str, kind: type[Cluster] = Cluster) -> Iterator[Any]:
+    """A cluster and a bucket of its own, in an object store that speaks S3.
 
     Args:
-        name: Of the bucket; one a test.
+        name: What the name of the bucket begins with.
+        kind: Its class.
 
     Yields:
         The cluster; the variables that its pods find the bucket with are set meanwhile.
@@ -156,7 +157,7 @@ def cluster_of(name: str) -> Iterator[Cluster]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch, Cluster(f"s3://{name}") as cluster:
+    with pytest.MonkeyPatch.context() as patch, kind(f"s3://{name}") as cluster:
         for variable, value in (
             ("FLYTE_AWS_ENDPOINT", f"http://{host}:{port}"),
             ("FLYTE_AWS_ACCESS_KEY_ID", "testing"),

@@ -22,6 +22,11 @@ _NOBODY: Final = (
     "Flyte's TUI, or start it in a terminal."
 )
 
+_NO_CONDITIONS: Final = (
+    "review={review!r}: nobody can be asked, as the backend of this cluster has no conditions (it has no actions "
+    "service: _U_USE_ACTIONS is not 1 in its pods). Give the agent on_review=."
+)
+
 _HOW: Final = """Reply with one of
 
 - `approve`
@@ -77,6 +82,8 @@ def channel_for(settings: Settings) -> Channel | None:
     if settings.on_review is not None:
         return CallbackChannel(settings.on_review)
     if (shown_in := _flyte()) is not None:
+        if shown_in == _ON_A_CLUSTER and not _has_conditions():
+            raise InvalidRequestError(_NO_CONDITIONS.format(review=settings.review))
         return FlyteChannel(shown_in)
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         from flyteplugins.codegen.backends.review_terminal import TerminalChannel
@@ -165,6 +172,7 @@ class FlyteChannel:
 
 
 _REPLIES: Final = 5
+_ON_A_CLUSTER: Final = "markdown"
 
 
 def decision_of(reply: str) -> ReviewDecision:
@@ -232,9 +240,18 @@ def _flyte() -> str | None:
     if not context.is_task_context():
         return None
     if flyte.ctx().mode != "local":
-        return "markdown"
+        return _ON_A_CLUSTER
     # The TUI takes `<...>` out of Markdown, which would show other code than is run; of text it takes nothing.
     return "text" if context.data.tracker is not None else None
+
+
+def _has_conditions() -> bool:
+    """Whether Flyte passes conditions on to the backend: to an older one it sends them without what they are."""
+    try:
+        from flyte._internal.controllers.remote._service_protocol import use_actions_service
+    except ImportError:  # another version of Flyte
+        return True
+    return use_actions_service()
 
 
 def _name(request: ReviewRequest, number: int) -> str:
