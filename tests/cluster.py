@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from control_plane import ControlPlane
 from flyteidl2.common import phase_pb2
-from flyteidl2.core import execution_pb2
+from flyteidl2.core import execution_pb2, literals_pb2, types_pb2
 from flyteidl2.task import common_pb2, task_service_pb2
 from flyteidl2.workflow import queue_service_pb2, state_service_pb2
 from flyteidl2.workflow.queue_service_connect import QueueServiceSync, QueueServiceWSGIApplication
@@ -91,6 +92,10 @@ class Cluster(ControlPlane, QueueServiceSync, StateServiceSync):
         """There is no image builder: a plain open-source cluster."""
         return task_service_pb2.ListTasksResponse()
 
+    def path(self, address: str) -> str:
+        """The path in the bucket of an address there."""
+        return address.removeprefix(f"{self.bucket}/")
+
     def put(self, path: str, content: bytes) -> None:
         """Write an object of the bucket."""
         self.store.put_object(Bucket=self.bucket.removeprefix("s3://"), Key=path, Body=content)
@@ -129,6 +134,57 @@ class Cluster(ControlPlane, QueueServiceSync, StateServiceSync):
                 news.put(update)
 
 
+def run_container(cluster: Cluster, request: queue_service_pb2.EnqueueActionRequest, folder: Path) -> str:
+    """Run what was submitted as the kubelet and Flyte's sidecar do, but for the image: the command, on staged inputs.
+
+    Args:
+        cluster: Where it was submitted.
+        request: The raw container, with inputs and outputs that are texts, numbers and files.
+        folder: The disk of its pod.
+
+    Returns:
+        The address of its outputs.
+    """
+    template = request.task.spec.task_template
+    inputs, outputs = folder / "inputs", folder / "outputs"
+    inputs.mkdir(parents=True)
+    outputs.mkdir()
+    for literal in common_pb2.Inputs.FromString(cluster.get(cluster.path(request.input_uri)) or b"").literals:
+        scalar = literal.value.scalar
+        if scalar.HasField("blob"):
+            place = inputs / literal.name / scalar.blob.uri.rpartition("/")[2]
+            place.parent.mkdir()
+            place.write_bytes(cluster.get(cluster.path(scalar.blob.uri)) or b"")
+        else:
+            (inputs / literal.name).write_text(str(getattr(scalar.primitive, scalar.primitive.WhichOneof("value"))))
+    arguments = [
+        argument.replace("=/var/inputs", f"={inputs}").replace("=/var/outputs", f"={outputs}")
+        for argument in template.container.args
+    ]
+    done = subprocess.run(
+        [sys.executable, *arguments[1:]],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", **{one.key: one.value for one in template.container.env}},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    literals = []
+    for variable in template.interface.outputs.variables:
+        text = (outputs / variable.key).read_text()
+        kind = types_pb2.SimpleType.Name(variable.value.type.simple)
+        parsers: dict[str, tuple[str, Any]] = {"INTEGER": ("integer", int), "FLOAT": ("float_value", float)}
+        field_name, parse = parsers.get(kind, ("string_value", str))
+        primitive = literals_pb2.Primitive(**{field_name: parse(text)})
+        value = literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=primitive))
+        literals.append(common_pb2.NamedLiteral(name=variable.key, value=value))
+    prefix = f"{request.run_output_base}/{request.action_id.name}/1"
+    cluster.put(cluster.path(f"{prefix}/outputs.pb"), common_pb2.Outputs(literals=literals).SerializeToString())
+    return prefix
+
+
 def _parent(request: queue_service_pb2.EnqueueActionRequest) -> str:
     return f"{request.action_id.run.name}.{request.parent_action_name}"
 
@@ -154,6 +210,7 @@ def cluster_of(name: str, kind: type[Cluster] = Cluster) -> Iterator[Any]:
     import boto3
     from moto.server import ThreadedMotoServer
 
+    name = f"{name}-{uuid.uuid4().hex[:12]}"  # the servers of a process share their objects
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -13,13 +13,17 @@ from typing import Any
 import flyte
 import pytest
 from control_plane import BUCKET, ControlPlane
+from flyte._internal.image_cache import ImageCache  # what a pod is told of images
+from flyte._internal.imagebuild.remote_builder import _get_build_secrets_from_image  # what it asks Flyte for
 from flyte.errors import RuntimeSystemError
 from flyte.extras import serialize
 from flyte.io import File
+from flyte.sandbox import ImageConfig
 from goldens import assert_golden, text_of_specs
 from handmade import TOTAL, made_result
 
-from flyteplugins.codegen import CodeGenEvalResult
+from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
+from flyteplugins.codegen.backends.defaults import defaults_of
 from flyteplugins.codegen.core.errors import InvalidInputError
 
 TESTS = Path(__file__).parents[1]
@@ -186,6 +190,78 @@ def test_the_environment_of_a_task_stays(total: CodeGenEvalResult) -> None:
         task.environment("another")
     beside = flyte.TaskEnvironment("beside")
     assert total.as_task(name="other").environment(depends_on=[beside]).depends_on == [beside]
+
+
+GUIDE = '''
+"""The program that the guide begins with, with secrets and a registry of the agent."""
+
+import flyte
+from flyte.io import File
+from flyte.sandbox import ImageConfig, sandbox_environment
+from flyteplugins.codegen import AutoCoderAgent
+
+agent = AutoCoderAgent(
+    model="gpt-4.1",
+    name="summarize-sales",
+    secrets=[flyte.Secret(key="warehouse", as_env_var="WAREHOUSE_URL")],
+    image_config=ImageConfig(registry="registry.example/team", registry_secret="registry-creds"),
+)
+
+env = flyte.TaskEnvironment(
+    name="my-env",
+    secrets=[flyte.Secret(key="openai_key", as_env_var="OPENAI_API_KEY")],
+    image=flyte.Image.from_debian_base().with_pip_packages("flyteplugins-codegen"),
+    depends_on=[sandbox_environment],
+)
+
+
+@env.task
+async def process_data(csv_file: File) -> tuple[float, int, int]:
+    result = await agent.generate.aio(
+        prompt="Read the CSV and compute total_revenue, total_units and row_count.",
+        samples={"sales": csv_file},
+        outputs={"total_revenue": float, "total_units": int, "row_count": int},
+    )
+    return await result.run.aio()
+'''
+
+
+def test_the_program_of_the_guide_is_deployed_whole(tmp_path: Path, control_plane: ControlPlane) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pipeline.py").write_text(GUIDE)
+    deploy(project, control_plane)
+    assert_golden("guide", text_of_specs(control_plane.deployed.values()))
+    [spec] = control_plane.deployed.values()
+    assert [secret.key for secret in spec.task_template.security_context.secrets] == ["openai_key"]
+    arguments = list(spec.task_template.container.args)
+    images = ImageCache.from_transport(arguments[arguments.index("--image-cache") + 1]).image_lookup
+    # The tasks that are made in the pod find the image of the environment that is depended on there.
+    assert set(images) == {"my-env", "sandbox-runtime"}
+
+
+async def test_secrets_and_the_registry_of_an_agent_are_those_of_its_tasks(total: CodeGenEvalResult) -> None:
+    secrets = [flyte.Secret(key="warehouse", as_env_var="WAREHOUSE_URL"), flyte.Secret(key="token", group="shop")]
+    defaults = defaults_of(
+        AutoCoderAgent(
+            name="summarize-sales",
+            secrets=secrets,
+            image_config=ImageConfig(
+                registry="registry.example/team",
+                registry_secret="registry-creds",  # noqa: S106 # its name
+            ),
+        )
+    )
+    task = total.model_copy(update={"defaults": defaults}).as_task()
+    task.environment()
+    spec = serialize(task)
+    asked = [(one.group, one.key, one.env_var) for one in spec.task_template.security_context.secrets]
+    assert asked == [("", "warehouse", "WAREHOUSE_URL"), ("shop", "token", "SHOP_TOKEN")]
+    assert spec.task_template.container.image.startswith("registry.example/team/codegen:")
+    assert [secret.key for secret in _get_build_secrets_from_image(task.image) or []] == ["registry-creds"]
+    other = total.model_copy(update={"defaults": defaults}).as_task(name="other", secrets=[])
+    other.environment()
+    assert not serialize(other).task_template.security_context.secrets
 
 
 def test_the_sandbox_environment_may_be_depended_on(total: CodeGenEvalResult) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster, cluster_of, run_pod
+from cluster import Cluster, cluster_of, run_container, run_pod
 from endpoint import Endpoint, Received, Reply
 from handmade import TOTAL
 
@@ -31,7 +31,9 @@ env = flyte.TaskEnvironment("pod")
 
 def told(event: Event) -> None:
     name = event.step if isinstance(event, ModelAnswered) else type(event).__name__
-    print("EVENT", name, getattr(event, "served", ""), flush=True)
+    print("EVENT", name, getattr(event, "served", ""), getattr(event, "message", ""), flush=True)
+    if "The code runs on" in getattr(event, "message", ""):
+        name = "ImageNote"
     if name == os.environ.get("DIES_AFTER"):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -43,6 +45,7 @@ async def generates() -> str:
         model="openai/gpt-4.1",
         api_base=os.environ["ENDPOINT"],
         store=os.environ.get("STORE"),
+        image_strategy=os.environ.get("STRATEGY", "auto"),
         on_event=told,
     )
     result = await agent.generate.aio(
@@ -52,6 +55,9 @@ async def generates() -> str:
     )
     if os.environ.get("FAILS") or not result.success:
         raise RuntimeError(result.error or "something else in this task failed")
+    if "RUNS" in os.environ:
+        ran = await result.run.aio()
+        return json.dumps({"ran": ran, "image": result.image, "warnings": result.receipt.warnings})
     used = {step: use.model_dump(exclude={"seconds"}) for step, use in result.usage.by_step.items()}
     total = result.usage.total.model_dump(exclude={"seconds"})
     return json.dumps({"code": result.solution.code, "tests": result.tests, "used": used, "total": total})
@@ -167,3 +173,107 @@ def test_a_mistake_in_the_request_is_not_tried_again(
     assert "complex" in failed.error
     assert not failed.recoverable
     assert not endpoint.requests
+
+
+@pytest.fixture
+def running(cluster: Cluster, tmp_path: Path) -> Cluster:
+    """A cluster that runs the raw containers that are submitted."""
+    cluster.runs = lambda request: run_container(cluster, request, tmp_path / "containers" / request.action_id.name)
+    return cluster
+
+
+def test_without_an_image_builder_the_result_runs_on_a_ready_image(
+    running: Cluster, program: Path, tmp_path: Path
+) -> None:
+    pod = run_pod(running, program, "generates", tmp_path / "one", {"RUNS": "yes"})
+    assert pod.output, pod.log
+    assert pod.output["ran"] == [3.5, 2]
+    assert pod.output["image"].startswith("ghcr.io/flyteorg/flyte:py3.")
+    assert "Images: packages are installed on a ready image, for this cluster has no image builder." in pod.log
+    assert "Checks and tests run in this task's pod." in pod.log
+    [submitted] = running.submitted
+    assert submitted.task.spec.task_template.container.image == pod.output["image"]
+    assert submitted.task.spec.environment.name.startswith("codegen-")
+
+
+def test_where_an_image_must_be_built_and_can_not_nothing_is_asked(
+    cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    pod = run_pod(cluster, program, "generates", tmp_path / "one", {"STRATEGY": "build"})
+    assert "image_strategy='build' can't be used here: this cluster has no image builder." in pod.error, pod.log
+    assert not pod.recoverable
+    assert not endpoint.requests
+
+
+BUILDER = """
+import os
+from pathlib import Path
+
+from flyte import ImageBuild
+
+
+class Builder:
+    async def build_image(self, image, dry_run, wait=True, force=False):
+        built = Path(os.environ["BUILT"])
+        built.write_text((built.read_text() if built.exists() else "") + image.uri + "\\n")
+        if "BROKEN" in os.environ:
+            raise RuntimeError("no space left in the builder")
+        return ImageBuild(uri=f"registry.example/{image.uri}", remote_run=None)
+
+    def get_checkers(self):
+        class Registry:
+            @classmethod
+            async def image_exists(cls, repository, tag, arch=("linux/amd64",)):
+                built = Path(os.environ["BUILT"])
+                there = built.exists() and f"{repository}:{tag}" in built.read_text().splitlines()
+                return f"registry.example/{repository}:{tag}" if there else None
+
+        return [Registry]
+"""
+
+
+@pytest.fixture
+def builder(running: Cluster, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An image builder that the cluster has as a plugin; what it built is in the file."""
+    (program.parent / "builder_of_the_test.py").write_text(BUILDER)
+    installed = program.parent / "builder_of_the_test-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: builder-of-the-test\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[flyte.plugins.image_builders]\nours = builder_of_the_test:Builder\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"admin:\n  endpoint: {running.endpoint}\n  insecure: true\nimage:\n  builder: ours\n")
+    monkeypatch.setenv("FLYTECTL_CONFIG", str(config))
+    monkeypatch.setenv("BUILT", str(tmp_path / "built"))
+    monkeypatch.setenv("PYTHONPATH", str(program.parent))
+    return tmp_path / "built"
+
+
+def test_an_image_is_built_once_also_where_the_task_is_tried_again(
+    running: Cluster, builder: Path, program: Path, tmp_path: Path
+) -> None:
+    killed = run_pod(running, program, "generates", tmp_path / "one", {"RUNS": "yes", "DIES_AFTER": "ImageNote"})
+    pod = run_pod(running, program, "generates", tmp_path / "two", {"RUNS": "yes"})
+    assert pod.output, killed.log + pod.log
+    [built] = builder.read_text().splitlines()
+    assert pod.output["image"] == f"registry.example/{built}"
+    assert [one.task.spec.task_template.container.image for one in running.submitted] == [pod.output["image"]]
+    assert "build_image" in running.traces.values()
+
+
+def test_a_build_that_fails_falls_back_to_installing(
+    running: Cluster, builder: Path, program: Path, tmp_path: Path
+) -> None:
+    pod = run_pod(running, program, "generates", tmp_path / "one", {"RUNS": "yes", "BROKEN": "yes"})
+    assert pod.output, pod.log
+    assert pod.output["ran"] == [3.5, 2]
+    assert pod.output["image"].startswith("ghcr.io/flyteorg/flyte:py3.")
+    assert "no space left in the builder" in pod.log
+
+
+def test_a_build_that_was_asked_for_and_fails_loses_no_result(
+    running: Cluster, builder: Path, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    broken = {"BROKEN": "yes", "STRATEGY": "build"}
+    pod = run_pod(running, program, "generates", tmp_path / "one", broken)
+    assert pod.output, pod.log
+    assert "no space left in the builder" in pod.log

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -16,8 +15,6 @@ from flyteplugins.codegen.sandbox.contract import Runtime
 from flyteplugins.codegen.sandbox.select import choose
 from flyteplugins.codegen.tasks.cluster_images import choose_strategy, image_of, in_cluster_task
 from flyteplugins.codegen.tasks.solution_task import with_image_here
-
-logger = logging.getLogger(__name__)
 
 _IN_A_POD: Final = (
     "This is a pod of a cluster. bubblewrap works in one whose pod template lets it make user namespaces; see "
@@ -68,7 +65,7 @@ async def with_image(result: CodeGenEvalResult, emit: Callable[[Event], None]) -
     try:
         changed, told = await with_image_here(plan)
     except EnvironmentBuildError as error:
-        logger.warning("%s", error)
+        emit(Note(result.attempts, str(error)))
         receipt = result.receipt.model_copy(update={"warnings": [*result.receipt.warnings, str(error)]})
         return result.model_copy(update={"receipt": receipt})
     address = image_of(changed.lock, changed.image).uri

@@ -56,7 +56,7 @@ def read(wanted: Iterable[NamedSecret]) -> dict[str, str]:
         if value is None:
             raise MissingCredentialError(
                 f"The secret {secret.key!r} is not here: set the environment variable {variable}, which it is "
-                "read from outside a cluster."
+                "read from. In a task on a cluster, name it in the `secrets` of the task's environment, too."
             )
         values[variable] = value
     return values
