@@ -22,7 +22,7 @@ from typing import Any, Final
 import pytest
 from flyte.extras import serialize
 from flyteidl2.core import types_pb2
-from staged import stage
+from staged import listed, stage
 
 from flyteplugins.codegen.sandbox.docker_engine import LABEL, EngineError, connect
 from flyteplugins.codegen.sandbox.docker_images import find_base
@@ -138,7 +138,9 @@ def container_of(
     (folder / "inputs").mkdir(parents=True)
     for name, value in values.items():
         stage(value, folder / "inputs" / name)
-    (folder / "inputs" / "inputs.json").write_text(json.dumps({name: str(value) for name, value in values.items()}))
+    (folder / "inputs" / "inputs.json").write_text(
+        json.dumps({name: listed(value, name) for name, value in values.items()})
+    )
     task.environment()
     with container_from(client, image, serialize(task).task_template, folder, **pod) as made:
         yield made
@@ -205,8 +207,10 @@ def container_from(
 def _taken_up(kind: Any, path: Path) -> Any:
     """One output as the sidecar reads it, which is written in Go and forgives nothing."""
     if kind.HasField("blob"):
-        assert path.is_file()
-        assert not path.is_symlink()
+        parts = [path, *path.rglob("*")]
+        assert path.is_dir() == (kind.blob.dimensionality == types_pb2.BlobType.MULTIPART)
+        assert not [part for part in parts if part.is_symlink()]
+        assert all(part.stat().st_mode & 0o044 for part in parts)  # it may be another user
         return path
     content = path.read_bytes()
     assert len(content) <= _LARGEST_SCALAR

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import flyte
 import pytest
-from flyte.io import File
+from flyte.io import Dir, File
 from handmade import made_result
 from pods import Pod, container_of, engine, image_like_flytes, listening
 
@@ -40,6 +40,9 @@ from pathlib import Path
 parser = argparse.ArgumentParser()
 parser.add_argument("--text")
 parser.add_argument("--sales")
+parser.add_argument("--several", action="append")
+for name in ("folder", "date", "document"):
+    parser.add_argument(f"--{name}")
 parser.add_argument("--outputs")
 args = parser.parse_args()
 outputs = Path(args.outputs or "/var/outputs")
@@ -142,17 +145,24 @@ while True:
 NORMAL: Final = (
     HEAD
     + """
-import csv, datetime
+import csv
 amounts = [float(row["amount"]) for row in csv.DictReader(open(args.sales, newline=""))]
 print("rows:", len(amounts))
 (outputs / "total").write_text(f" {sum(amounts)}\\n")
 (outputs / "rows").write_text(f"{len(amounts)}\\n")
 (outputs / "empty").write_text("False")
-(outputs / "text").write_text(" " + args.text + "\\r\\n", newline="")
+(outputs / "copy").write_text(" " + args.text + "\\r\\n", newline="")
 (outputs / "when").write_text("2026-03-29T02:30:00")
 (outputs / "took").write_text("-1 day, 23:59:59.500000")
+(outputs / "day").write_text(args.date)
+document = {"names": [Path(path).name for path in args.several], **json.loads(args.document)}
+(outputs / "document").write_text(json.dumps(document))
 (outputs / "report").write_bytes(bytes(range(256)))
 (outputs / "report").chmod(0o600)
+(outputs / "parts" / "deep").mkdir(parents=True)
+for path in Path(args.folder).rglob("*.txt"):
+    (outputs / "parts" / "deep" / path.name).write_text(path.read_text())
+(outputs / "parts").chmod(0o700)
 """
 )
 
@@ -210,32 +220,46 @@ async def run(client: Any, image: str, code: str, folder: Path, text: str = "", 
 
 @pytest.mark.parametrize("pod", PODS)
 async def test_outputs_are_what_the_sidecar_reads(client: Any, image: str, pod: str, tmp_path: Path) -> None:
-    sales = tmp_path / "o'brien & co.csv"
-    sales.write_text("amount\n1.5\n2\n")
+    (sales := tmp_path / "o'brien & co.csv").write_text("amount\n1.5\n2\n")
+    (folder := tmp_path / "folder" / "below").mkdir(parents=True)
+    (folder / "a.txt").write_text("in a folder")
+    several = [tmp_path / "2.csv", tmp_path / "1.csv"]
+    for path in several:
+        path.write_text("amount\n")
+    values: dict[str, tuple[Any, Any]] = {
+        "text": (str, "O'; id; $(id) {{.inputs.text}}"),
+        "sales": (File, File(path=str(sales))),
+        "several": (list[File], [File(path=str(path)) for path in several]),
+        "folder": (Dir, Dir(path=str(folder.parent))),
+        "date": (datetime.date, datetime.date(2026, 3, 29)),
+        "document": (dict, {"ü": [1, None]}),
+    }
     outputs = {
         "total": float,
         "rows": int,
         "empty": bool,
-        "text": str,
+        "copy": str,
         "report": File,
-        "when": datetime.datetime,
-        "took": datetime.timedelta,
+        "parts": Dir,
+        "day": datetime.date,
     }
-    result = await made_result(NORMAL, inputs={"text": str, "sales": File}, outputs=outputs)
-    values = {"text": "O'; id; $(id) {{.inputs.text}}", "sales": File(path=str(sales))}
+    outputs |= {"when": datetime.datetime, "took": datetime.timedelta, "document": dict}
+    result = await made_result(NORMAL, inputs={name: kind for name, (kind, _) in values.items()}, outputs=outputs)
     task = result.as_task(name="in-pod", timeout=60)
-    with container_of(client, image, task, values, tmp_path / "pod", **PODS[pod]) as container:
+    staged = {name: value for name, (_, value) in values.items()}
+    with container_of(client, image, task, staged, tmp_path / "pod", **PODS[pod]) as container:
         ended = container.to_end()
     assert ended.status == 0, ended.log
     taken = ended.taken_up()
-    report = taken.pop("report")
-    assert report.read_bytes() == bytes(range(256))
-    assert report.stat().st_mode & 0o044  # the sidecar may be another user
+    assert taken.pop("report").read_bytes() == bytes(range(256))
+    assert (taken.pop("parts") / "deep" / "a.txt").read_text() == "in a folder"
+    assert taken.pop("copy").read_bytes().decode() == " O'; id; $(id) {{.inputs.text}}\r\n"
+    assert json.loads(taken.pop("document").read_text()) == {"names": ["2.csv", "1.csv"], "ü": [1, None]}
     assert taken == {
         "total": 3.5,
         "rows": 2,
         "empty": False,
-        "text": " O'; id; $(id) {{.inputs.text}}\r\n",
+        "day": datetime.datetime(2026, 3, 29, tzinfo=datetime.timezone.utc),
         "when": datetime.datetime(2026, 3, 29, 2, 30, tzinfo=datetime.timezone.utc),
         "took": "-0.5s",
     }
