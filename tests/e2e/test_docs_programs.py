@@ -70,7 +70,6 @@ def programs_of(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.quick
 def test_every_program_of_every_page_is_run_by_a_test() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*/test_docs_*.py"))
     elsewhere = set(re.findall(r"`(docs/\w+\.md)`", tests))

@@ -31,6 +31,7 @@ def report(**variables: str) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_the_document_names_version_interpreter_package_and_every_runtime() -> None:
     found = report()
     assert found["version"].split(".")[0] == "3"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from flyte.io import File
 
 from flyteplugins.codegen.data.context import LEFT_OUT, describe
@@ -58,6 +59,7 @@ async def test_long_cells_are_shortened_and_the_budget_holds(tmp_path: Path):
     assert len(text) <= 4000
 
 
+@pytest.mark.slow
 async def test_a_table_of_500_columns_fits_and_names_each(tmp_path: Path):
     frame = pd.DataFrame({f"column_{index}": [index * 1.5, index * 2.5] for index in range(500)})
     text = describe(await profiles_of(tmp_path, s=frame), budget_chars=16_000)

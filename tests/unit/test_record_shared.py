@@ -100,6 +100,7 @@ async def test_of_many_writers_of_one_file_one_succeeds(shelf: ObjectShelf) -> N
     assert await shelf.read("a/b") == str(created.index(True)).encode()
 
 
+@pytest.mark.slow
 async def test_large_files_travel_whole(shelf: ObjectShelf, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(os.urandom(11 << 20))

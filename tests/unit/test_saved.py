@@ -123,6 +123,7 @@ def pytest_in(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_uv_runs_the_solution_alone(result: CodeGenEvalResult, tmp_path: Path) -> None:
     # No packages, so that the test needs no index; what the block says of packages is asserted elsewhere.
     code = CODE.replace("import pandas as pd\n", "import csv\n").replace(
