@@ -12,6 +12,7 @@ import datetime
 import io
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -204,6 +205,14 @@ def container_from(
         client.remove_container(identity, force=True)
 
 
+def wait_for(client: Any, identity: str, said: bytes) -> None:
+    """Wait until a container has printed something."""
+    end = time.monotonic() + 60
+    while said not in client.logs(identity):
+        assert time.monotonic() < end, client.logs(identity)
+        time.sleep(0.05)
+
+
 def _taken_up(kind: Any, path: Path) -> Any:
     """One output as the sidecar reads it, which is written in Go and forgives nothing."""
     if kind.HasField("blob"):
@@ -252,5 +261,6 @@ while True:
         host_config=client.create_host_config(network_mode=network),
     )["Id"]
     client.start(identity)
+    wait_for(client, identity, b"listening")
     address = client.inspect_container(identity)["NetworkSettings"]["Networks"][network]["IPAddress"]
     return identity, address

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import flyte
 import pytest
 from flyte.io import Dir, File
 from handmade import made_result
-from pods import Pod, container_of, engine, image_like_flytes, listening
+from pods import LABEL, Pod, container_of, engine, image_like_flytes, listening, wait_for
 
 PODS: Final[dict[str, dict[str, Any]]] = {
     "the image's user": {},
@@ -192,12 +191,8 @@ def network(client: Any) -> Iterator[str]:
 def listener(client: Any, image: str, network: str) -> Iterator[tuple[str, str]]:
     """A container that the pod must not reach: its identity and its address."""
     identity, address = listening(client, network, image)
-    try:
-        while b"listening" not in client.logs(identity):
-            time.sleep(0.05)
-        yield identity, address
-    finally:
-        client.remove_container(identity, force=True)
+    yield identity, address
+    client.remove_container(identity, force=True)
 
 
 async def task_of(code: str, outputs: dict[str, Any] | None = None, **settings: Any) -> Any:
@@ -468,8 +463,7 @@ async def test_a_pod_that_is_told_to_stop_stops_at_once(client: Any, image: str,
     task = await task_of(NEVER_ENDS)
     with container_of(client, image, task, {"text": ""}, tmp_path / "pod", **PODS[pod]) as container:
         client.start(container.identity)
-        while b"begun" not in client.logs(container.identity):
-            time.sleep(0.05)
+        wait_for(client, container.identity, b"begun")
         client.stop(container.identity, timeout=60)  # then the engine would end it, with status 137
         ended = container.ended()
     assert ended.status == 143
@@ -490,29 +484,22 @@ async def test_too_many_processes_are_ended(client: Any, image: str, tmp_path: P
 
 
 async def test_what_the_code_leaves_running_ends_with_it(client: Any, image: str, tmp_path: Path) -> None:
-    code = (
-        HEAD
-        + """
+    code = f"""{HEAD}
+(outputs / "found").write_text("in time")
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        time.sleep(1.5)
-        (outputs / "found").write_text("written later")
-    os._exit(0)
-(outputs / "found").write_text("in time")
+        time.sleep(1000)
 """
-    )
-    task = await task_of(code)
-    sidecar = ["sh", "-c", "sleep 3"]
-    folder = tmp_path / "pod"
-    # One more process of the container's namespace, as with shareProcessNamespace, so that it outlives the entry.
-    other = client.create_container(image, sidecar, labels={"flyteplugins-codegen": "test"})["Id"]
+    # Processes of another container in one namespace with it, as with shareProcessNamespace, outlive the entry.
+    other = client.create_container(image, ["sleep", "1000"], labels={LABEL: "test"})["Id"]
     client.start(other)
     try:
-        with container_of(client, image, task, {"text": ""}, folder, pid_mode=f"container:{other}") as container:
-            assert container.to_end().status == 0
-            assert [line[-1] for line in client.top(other)["Processes"] if "python" in line[-1]] == []
-            client.wait(other)
+        task = await task_of(code)
+        with container_of(client, image, task, {"text": ""}, tmp_path / "pod", pid_mode=f"container:{other}") as made:
+            ended = made.to_end()
+            running = [process[-1] for process in client.top(other)["Processes"]]
     finally:
         client.remove_container(other, force=True)
-    assert (folder / "outputs" / "found").read_text() == "in time"
+    assert ended.status == 0, ended.log
+    assert running == ["sleep 1000"]
