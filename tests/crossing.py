@@ -59,8 +59,10 @@ OUTPUTS = {
 }
 
 
-async def crossing() -> CodeGenEvalResult:
-    """The result."""
+async def crossing(old: str = "", new: str = "") -> CodeGenEvalResult:
+    """The result, with `old` in its code replaced by `new`."""
+    assert old in CROSSES
+    code = CROSSES.replace(old, new) if old else CROSSES
     return CodeGenEvalResult.of(
-        await made_result(CROSSES, inputs=declared(INPUTS), outputs=declared(OUTPUTS), name="crossing")
+        await made_result(code, inputs=declared(INPUTS), outputs=declared(OUTPUTS), name="crossing")
     )

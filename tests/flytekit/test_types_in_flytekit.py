@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
+import subprocess
+import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,8 @@ import pandas as pd
 import pytest
 from crossing import crossing
 from flytekit import dynamic, task, workflow
+from flytekit.configuration import ImageConfig, SerializationSettings
+from flytekit.tools.translator import get_serializable
 from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
@@ -111,3 +117,55 @@ async def test_run_takes_and_gives_types_of_flytekit(
     assert list(table.dataframe["n"]) == list(frame["n"]) == [7]
     assert (options, items[0], day) == ({"given": {}}, [], datetime.date(2026, 1, 1))
     assert isinstance(out, FlyteDirectory)
+
+
+def staged(result: CodeGenEvalResult, place: Path, *, under_address: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the container's command with inputs as Flyte 1's sidecar stages them: a folder under its whole address."""
+    inputs, outputs = place / "inputs", place / "outputs"
+    outputs.mkdir(parents=True)
+    parts = {"folder": {"a.txt": "a", "inner/b.txt": "b"}, "files": {f"{n}/week.csv": f"{n}" for n in (10, 2, 1)}}
+    for name, files in parts.items():
+        for path, content in files.items():
+            target = inputs / name / (f"raw/x/{name}" if under_address else "") / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(content)
+    (inputs / "options").write_text('{"a": [1, null]}')
+    (inputs / "items").write_text("[1]")
+    (inputs / "day").write_text("2026-02-28T00:00:00Z")
+    pd.DataFrame({"n": [1, 2]}).to_parquet(inputs / "table")
+    settings = SerializationSettings(image_config=ImageConfig(default_image=None))
+    task = result.as_task(image="registry.example/codegen:1")
+    template = get_serializable(OrderedDict(), settings, task).to_flyte_idl().template
+    command = []
+    for part in template.container.command:
+        placed = part.replace("/var/inputs", str(inputs)).replace("/var/outputs", str(outputs))
+        command.append(re.sub(r"{{\.inputs\.(\w+)}}", r"s3://bucket/raw/x/\1", placed))
+    return subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, check=False, cwd=place)
+
+
+@pytest.mark.parametrize("under_address", [True, False])
+def test_the_container_finds_what_flyte_1_stages(
+    everything: CodeGenEvalResult, tmp_path: Path, under_address: bool
+) -> None:
+    done = staged(everything, tmp_path / "pod", under_address=under_address)
+    assert done.returncode == 0, done.stderr
+    outputs = tmp_path / "pod" / "outputs"
+    assert json.loads((outputs / "items").read_text()) == [[1], ["week.csv"] * 3]
+    assert json.loads((outputs / "options").read_text()) == {"given": {"a": [1, None]}}
+    assert (outputs / "day").read_text() == "2026-02-28T00:00:00+00:00"
+    assert list(pd.read_parquet(outputs / "frame")["n"]) == [1, 2]
+    assert sorted(path.name for path in (outputs / "folder").iterdir()) == ["a.txt", "b.txt"]
+
+
+async def test_a_container_that_would_lose_folders_says_so(tmp_path: Path) -> None:
+    result = await crossing('(outputs / "folder").mkdir()', '(outputs / "folder" / "deep").mkdir(parents=True)')
+    done = staged(result, tmp_path / "pod")
+    assert done.returncode == 1
+    assert "Output 'folder': it has folders in it" in done.stderr
+
+
+async def test_files_of_a_list_keep_their_order(tmp_path: Path) -> None:
+    result = await crossing("Path(path).name for path in args.files", "Path(path).read_text() for path in args.files")
+    done = staged(result, tmp_path / "pod")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "pod" / "outputs" / "items").read_text())[1] == ["1", "2", "10"]

@@ -19,6 +19,7 @@ from flyteplugins.codegen.core.contract import FILES, INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import InvalidInputError
 from flyteplugins.codegen.core.sync import BoundTwoFaced
+from flyteplugins.codegen.core.values import PLAIN_TYPES
 from flyteplugins.codegen.flytekit.convert import (
     default_of,
     flytekit_resources,
@@ -46,19 +47,17 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
     """
 
     def __init__(self, task: Flyte2Task, *, image: str | ImageSpec | None = None) -> None:
-        self.declared = task.plan.contract
-        contract = ports(self.declared)
-        plan = dataclasses.replace(task.plan, contract=contract)
-        if image is not None:
-            plan = dataclasses.replace(plan, image_strategy="build")  # it has the packages: none are installed on it
-        local = Flyte2Task(plan)
+        plan = task.plan
+        if image is not None:  # it has the packages: none are installed on it
+            plan = dataclasses.replace(plan, image_strategy="build")
+        contract = ports(plan.contract)
         inputs = {
             name: (flytekit_type(kind), default_of(plan.defaults.get(name))) for name, kind in contract.inputs.items()
         }
         super().__init__(
             name=plan.name,
             image=image or _image(plan),
-            command=_command(local),
+            command=_command(plan),
             inputs=OrderedDict(inputs),
             outputs={name: flytekit_type(kind) for name, kind in contract.outputs.items()},
             input_data_dir=INPUT_ROOT,
@@ -70,7 +69,8 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
             pod_template_name=plan.pod_template,
         )
         self.plan = plan
-        self._task = local
+        # To its script a contract and its ports are the same.
+        self._task = Flyte2Task(dataclasses.replace(plan, contract=contract))
 
     @property
     def metadata(self) -> TaskMetadata:
@@ -91,11 +91,11 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
             InvalidInputError: It is to be packaged with a sample of this machine as the value of an input.
         """
         context = FlyteContext.current_context()
-        passed = {**dict(zip(self.declared.inputs, args, strict=False)), **values}
+        passed = {**dict(zip(self.plan.contract.inputs, args, strict=False)), **values}
         if context.compilation_state is not None and context.serialization_settings is not None:
             self._refuse_local_defaults(passed)
-        given = super().__call__(*args[len(self.declared.inputs) :], **into_ports(self.declared, passed))
-        kinds = list(self.declared.outputs.values())
+        given = super().__call__(*args[len(self.plan.contract.inputs) :], **into_ports(self.plan.contract, passed))
+        kinds = list(self.plan.contract.outputs.values())
         if len(kinds) == 1:
             return out_of_port(kinds[0], given)
         # An `@eager` workflow gets a plain tuple back from a cluster, without the names.
@@ -156,14 +156,15 @@ def _image(plan: SolutionPlan) -> str | ImageSpec:
     return image_of(plan.lock, plan.registry)
 
 
-def _command(task: Flyte2Task) -> list[str]:
-    """The command of the task of Flyte 2, and the address of each file.
+def _command(plan: SolutionPlan) -> list[str]:
+    """The command of the task of Flyte 2, and the address of each file and folder.
 
     Flyte 1 puts a file where the input's name says; the name that it has itself is in its address alone.
     """
-    command = task.container_args(SerializationContext(version=task.plan.version))
-    files = [name for name, kind in task.plan.contract.inputs.items() if kind == "File"]
-    return [*command, *(f"@{name}={{{{.inputs.{name}}}}}" for name in files)]
+    command = Flyte2Task(plan).container_args(SerializationContext(version=plan.version))
+    stored = [name for name, kind in plan.contract.inputs.items() if kind not in PLAIN_TYPES]
+    flat = ["@outputs=flat"] if "Dir" in plan.contract.outputs.values() else []
+    return [*command, *(f"@{name}={{{{.inputs.{name}}}}}" for name in stored), *flat]
 
 
 def _metadata(plan: SolutionPlan) -> TaskMetadata:

@@ -11,6 +11,9 @@ fit. Flyte stages a file input as a folder that holds the one file under its own
 `3.5s` or `seconds:3 nanos:500000000`, and takes dates and durations in its own forms. Flyte 1 stages the file alone; an
 argument `@sales=s3://...` says what it is called. The files of a list lie in one folder, under names of their own;
 their order stands in `inputs.json` beside it. A dict and a list come as JSON.
+
+Under Flyte 1 the files of a list come as a folder of folders called `0`, `1` and so on, each with one file, and a
+folder is staged under its whole address. `@outputs=flat` says that what uploads a folder leaves out those in it.
 """
 
 from __future__ import annotations
@@ -64,6 +67,8 @@ def given(value: str, kind: str, address: str = "") -> str:
     if kind in ("File", *TABLES):
         path = pathlib.Path(value)
         return str(next(path.iterdir())) if path.is_dir() else named(path, address)
+    if kind == "Dir":
+        return str(staged(pathlib.Path(value), address))
     if kind == "datetime":
         return re.sub("Z$", "+00:00", value)  # Python 3.10 does not read a final `Z`
     if kind == "date":
@@ -80,7 +85,14 @@ def several(folder: pathlib.Path) -> list[str]:
         ordered = []
     # A sidecar that keeps no names calls them 0, 1, 2 and so on.
     there = sorted(folder.iterdir(), key=lambda path: (path.name.isdigit() and int(path.name), path.name))
-    return [str(path) for path in (ordered if sorted(ordered) == sorted(there) else there)]
+    found = ordered if sorted(ordered) == sorted(there) else there
+    return [str(next(path.iterdir()) if path.is_dir() else path) for path in found]
+
+
+def staged(folder: pathlib.Path, address: str) -> pathlib.Path:
+    """Where the files of a folder are."""
+    inside = folder / urllib.parse.urlsplit(address).path.strip("/")
+    return inside if inside.is_dir() else folder
 
 
 def duration(value: str) -> str:
@@ -135,10 +147,11 @@ def taken(text: str, kind: str) -> str:
     return text.lower() if kind == "bool" else text
 
 
-def normalise(folder: pathlib.Path, outputs: Mapping[str, str], values: Any) -> None:
+def normalise(folder: pathlib.Path, outputs: Mapping[str, str], values: Any, *, flat: bool = False) -> None:
     """Put each output into the form that Flyte reads; raise ValueError where one is missing or has none.
 
-    `values` is the module that reads values everywhere else: what is wrong there is wrong here.
+    `values` is the module that reads values everywhere else: what is wrong there is wrong here. With `flat`, folders in
+    an output folder would be lost.
     """
     for name, kind in outputs.items():
         path = folder / name
@@ -148,6 +161,8 @@ def normalise(folder: pathlib.Path, outputs: Mapping[str, str], values: Any) -> 
         try:
             if kind in TABLES:
                 check_table(path)
+            elif kind == "Dir" and flat and any(one.is_dir() for one in path.iterdir()):
+                raise ValueError("it has folders in it, and this Flyte keeps those of its files alone")
             elif kind in values.PLAIN_TYPES:
                 text = path.read_bytes().decode()
                 values.parse_value(text, kind)
@@ -178,7 +193,7 @@ def main() -> None:
         status, said = judge(ended)
         if status == 0 and folder:
             settle(folder)
-            normalise(folder, outputs, module("values", files["values.py"]))
+            normalise(folder, outputs, module("values", files["values.py"]), flat="@outputs=flat" in arguments)
     except ValueError as error:
         status, said = FAILED, str(error)
     except Exception as error:
@@ -198,7 +213,8 @@ def script_arguments(arguments: Sequence[str], inputs: Mapping[str, str]) -> lis
             name, _, value = (read(argument) if argument.startswith("<") else argument)[2:].partition("=")
             kind = inputs.get(name, "str")
             if kind == "list[File]":
-                found += [f"--{name}={path}" for path in several(pathlib.Path(value))]
+                folder = staged(pathlib.Path(value), addresses.get(name, ""))
+                found += [f"--{name}={path}" for path in several(folder)]
             else:
                 found.append(f"--{name}={given(value, kind, addresses.get(name, ''))}")
     return found
