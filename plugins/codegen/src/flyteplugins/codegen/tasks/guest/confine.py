@@ -91,7 +91,7 @@ def confine(bounds: Bounds) -> list[str]:
     _check(_prctl(_PR_SET_NO_NEW_PRIVS, 1), "no_new_privs")
     _drop_capabilities()
     hidden = _attempt(lambda: _restrict_files(bounds, block_tcp=not bounds.network and not in_namespace))
-    families = _ONLY_LOCAL if not bounds.network and not in_namespace else _FAMILIES
+    families = ONLY_LOCAL if not bounds.network and not in_namespace else FAMILIES
     filtered = _attempt(lambda: _filter_calls(families))
     if hidden:
         missing.append(f"files are not confined: Landlock can't be had ({hidden})")
@@ -301,8 +301,8 @@ _OTHER_NUMBERS_OF_X86 = 0x40000000  # the same calls under other numbers
 _MAKES_NAMESPACES = 0x7E020000
 
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
-_ONLY_LOCAL = (_UNIX,)
-_FAMILIES = (_UNIX, _INET, _INET6, _NETLINK)  # no namespace holds, for example, those to a virtual machine's host
+ONLY_LOCAL = (_UNIX,)
+FAMILIES = (_UNIX, _INET, _INET6, _NETLINK)  # no namespace holds, for example, those to a virtual machine's host
 
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 """By machine: what the kernel calls it, and the column of the table."""
@@ -349,6 +349,23 @@ def _filter_calls(families: tuple[int, ...]) -> None:
     machine = platform.machine()
     if machine not in _MACHINES or sys.byteorder != "little" or struct.calcsize("P") != 8:
         raise OSError(errno.ENOTSUP, f"there is no filter for {machine}")
+    program = filter_program(machine, families)
+    code = array.array("B", b"".join(struct.pack("HBBI", *instruction) for instruction in program))
+    address, _ = code.buffer_info()
+    pointer = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program), address))
+    _check(_libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, pointer, 0, 0), "seccomp")
+
+
+def filter_program(machine: str, families: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    """What decides over each system call, as instructions of classic BPF.
+
+    Args:
+        machine: As the kernel calls it.
+        families: The families of sockets that may be made.
+
+    Returns:
+        The instructions: code, how many to skip if true, and if false, and the operand.
+    """
     architecture, column = _MACHINES[machine]
     program = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL)]
     program += [(_LOAD, 0, 0, _NUMBER)]
@@ -368,9 +385,4 @@ def _filter_calls(families: tuple[int, ...]) -> None:
     ]
     for family in families:
         program += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW)]
-    program += [(_RETURN, 0, 0, _REFUSE | errno.EACCES), (_RETURN, 0, 0, _ALLOW)]
-    code = array.array("B", b"".join(struct.pack("HBBI", *instruction) for instruction in program))
-    address, _ = code.buffer_info()
-    filter_program = struct.pack("HxxxxxxQ", len(program), address)
-    pointer = ctypes.create_string_buffer(filter_program)
-    _check(_libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, pointer, 0, 0), "seccomp")
+    return [*program, (_RETURN, 0, 0, _REFUSE | errno.EACCES), (_RETURN, 0, 0, _ALLOW)]
