@@ -6,7 +6,7 @@ from typing import Any
 
 from flyteplugins.codegen import CodeGenEvalResult
 from flyteplugins.codegen.core.environment import Lock
-from flyteplugins.codegen.core.history import Attempt, DroppedTest, Revision, Span
+from flyteplugins.codegen.core.history import Attempt, DroppedTest, Review, Revision, Span
 from flyteplugins.codegen.core.pictures import Bar, ColumnPicture, SamplePicture
 from flyteplugins.codegen.core.receipt import ConstraintBacking, Receipt
 from flyteplugins.codegen.core.result import Origin, RunDefaults
@@ -22,7 +22,7 @@ PASSED = TestCase(name="test_total", passed=True)
 
 SECTIONS = (
     *("request", "timeline", "plan", "code", "tests", "attempts"),
-    *("revisions", "checks", "data", "usage", "environment"),
+    *("approval", "revisions", "checks", "data", "usage", "environment"),
 )
 
 
@@ -105,6 +105,10 @@ def full_result(**changes: Any) -> CodeGenEvalResult:
                 added=["test_count"],
             )
         ],
+        reviews=[
+            Review(kind="code", attempt=1, version=FIRST, verdict="rejected", reason="Add up.", channel="terminal"),
+            Review(kind="code", attempt=2, version=FIRST, verdict="edited", edited=CODE, channel="callback", seconds=3),
+        ],
         pictures=[
             SamplePicture(
                 name="sales",
@@ -149,7 +153,8 @@ HOSTILE = (
 """Whatever could be tried in one text: elements, attributes, ends of elements, style, templates, control characters."""
 
 _CLOSED = frozenset(
-    {"kind", "stage", "error_type", "by", "declared_inputs", "declared_outputs", "sandbox", "cache", "language"}
+    {"kind", "stage", "error_type", "verdict", "by", "declared_inputs", "declared_outputs"}
+    | {"sandbox", "cache", "image_strategy", "language"}
 )
 """Fields that only ever hold one of a few words."""
 
