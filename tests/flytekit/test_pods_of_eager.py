@@ -13,10 +13,12 @@ from typing import Any
 
 import flyte
 import pytest
-from eager_queue import Queue
+from eager_queue import Queue, Remote
 from endpoint import Endpoint
 from flytekit import eager
+from flytekit.configuration import ImageConfig, SerializationSettings
 from flytekit.core.context_manager import ExecutionState, FlyteContextManager
+from flytekit.core.worker_queue import Controller
 from flytekit.types.file import FlyteFile
 from handmade import add_up
 
@@ -161,3 +163,24 @@ async def test_environments_are_an_image_spec_where_images_are_built(queue: Queu
     again, other = await a_job(tmp_path, "print('there')\n", build=True)
     await again.run(other)
     assert [spec.id for spec in queue.specs] == [spec.id] * 2
+
+
+async def test_flytekits_own_controller_starts_the_pods_and_a_retry_finds_them(queue: Queue, tmp_path: Path) -> None:
+    """A second attempt of the workflow's pod asks for executions of the same names, which Flyte then hands back."""
+    remote = Remote(queue)
+    for attempt in range(2):
+        settings = SerializationSettings(image_config=ImageConfig(default_image=None), version="v7")
+        controller = Controller(remote, settings, tag="the-execution", root_tag="the-execution", exec_prefix="e-main")
+        context = FlyteContextManager.current_context().with_worker_queue(controller)
+        with FlyteContextManager.with_context(context):
+            (tmp_path / str(attempt)).mkdir()
+            pods, job = await a_job(tmp_path / str(attempt), "print('here')\n")
+            assert (await pods.run(job)).stdout == "here\n"
+            # Another job meanwhile, which fails.
+            pods, job = await a_job(tmp_path / str(attempt), "import time; time.sleep(9)\n", limits=Limits(seconds=1))
+            with pytest.raises(JobTimedOutError):
+                await pods.run(job)
+        controller.stopping_condition.set()
+    first, failing, again, failing_again = remote.executions
+    assert (first, failing) == (again, failing_again)
+    assert {version for _, version in remote.executions} == {"v7"}
