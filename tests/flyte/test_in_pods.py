@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ PROGRAM = '''
 
 import json
 import os
+import pathlib
 import signal
 
 import flyte
@@ -34,6 +37,8 @@ def told(event: Event) -> None:
     print("EVENT", name, getattr(event, "served", ""), getattr(event, "message", ""), flush=True)
     if "The code runs on" in getattr(event, "message", ""):
         name = "ImageNote"
+    if name == "plan" and "TROUBLE" in os.environ:
+        pathlib.Path(os.environ["TROUBLE"]).touch()
     if name == os.environ.get("DIES_AFTER"):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -46,6 +51,7 @@ async def generates() -> str:
         api_base=os.environ["ENDPOINT"],
         store=os.environ.get("STORE"),
         image_strategy=os.environ.get("STRATEGY", "auto"),
+        sandbox_retries=int(os.environ.get("RETRIES", "0")),
         on_event=told,
     )
     result = await agent.generate.aio(
@@ -173,6 +179,41 @@ def test_a_mistake_in_the_request_is_not_tried_again(
     assert "complex" in failed.error
     assert not failed.recoverable
     assert not endpoint.requests
+
+
+FAILING_BWRAP = """#!/bin/sh
+if [ -f {trouble} ] && [ "$(wc -c < {trouble})" -lt {times} ]; then
+    printf x >> {trouble}
+    echo "the node is in trouble" >&2
+    exit 1
+fi
+exec {bwrap} "$@"
+"""
+
+
+def node_in_trouble(folder: Path, times: int) -> dict[str, str]:
+    """The variables of a pod whose sandboxes can't be started, so many times after the plan is there."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        pytest.skip("There is no bwrap on PATH, which could fail for a while.")
+    folder.mkdir()
+    failing = folder / "bwrap"
+    failing.write_text(FAILING_BWRAP.format(bwrap=bwrap, trouble=folder / "trouble", times=times))
+    failing.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "TROUBLE": str(folder / "trouble")}
+
+
+def test_a_sandbox_that_fails_in_a_pod_is_tried_again(
+    cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    failed = run_pod(cluster, program, "generates", tmp_path / "one", node_in_trouble(tmp_path / "first", 1000))
+    assert "the node is in trouble" in failed.error, failed.log
+    assert failed.recoverable
+    trouble = {**node_in_trouble(tmp_path / "second", 12), "RETRIES": "12"}
+    retried = run_pod(cluster, program, "generates", tmp_path / "two", trouble)
+    assert retried.output, retried.error + retried.log
+    assert (tmp_path / "second" / "trouble").read_text() == "x" * 12
+    assert asked(endpoint) == ONCE
 
 
 @pytest.fixture
