@@ -427,6 +427,19 @@ async def test_the_status_of_the_code_is_the_containers_but_never_that_of_a_lost
     assert ended.message
 
 
+async def test_the_message_of_a_failure_holds_no_secret(client: Any, image: str, tmp_path: Path) -> None:
+    ended = await run(
+        client,
+        image,
+        f"{HEAD}raise ValueError(os.environ['API_TOKEN'])\n",
+        tmp_path / "pod",
+        secrets=[flyte.Secret(key="token", as_env_var="API_TOKEN")],
+        variables={"API_TOKEN": "only for the shop"},
+    )
+    assert ended.message.strip().endswith("ValueError: <secret API_TOKEN>")
+    assert "only for the shop" not in (ended.outputs / "_ERROR").read_text()
+
+
 async def test_a_long_traceback_is_told_by_its_end(client: Any, image: str, tmp_path: Path) -> None:
     ended = await run(client, image, f"{HEAD}raise ValueError('é' * 100_000 + 'the end')\n", tmp_path / "pod")
     assert ended.message.startswith("The code exited with status 1:\n")

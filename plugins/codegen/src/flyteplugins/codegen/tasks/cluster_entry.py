@@ -1,36 +1,25 @@
-"""What a container on a cluster runs: puts Flyte's staged inputs into the script's contract, and its outputs back.
+"""What a container on a cluster runs: the script, between the inputs that Flyte staged and the outputs that it takes.
 
 Standard library only; the text of this file is an argument of the container's command, and so are the script and the
-modules in `guest`, packed: `supervise` runs the script to its end, `confine` takes from it what it must not have.
+modules in `guest`, packed: `staging` speaks Flyte's language, `supervise` runs the script to its end, `confine` takes
+from it what it must not have.
 
     python -c ENTRY PACKED CONTRACT SETTINGS [ARGUMENT...]
 
-An argument `<name=path` says that the value lies in that file, as Flyte stages each input that is plain. So no value
-is part of the command, where Kubernetes would put variables in the place of their names and no more than 128 kB would
-fit. Flyte stages a file input as a folder that holds the one file under its own name, writes durations as `1h2m3.5s`,
-`3.5s` or `seconds:3 nanos:500000000`, and takes dates and durations in its own forms. Flyte 1 stages the file alone; an
-argument `@sales=s3://...` says what it is called. The files of a list lie in one folder, under names of their own;
-their order stands in `inputs.json` beside it. A dict and a list come as JSON.
-
-Under Flyte 1 the files of a list come as a folder of folders called `0`, `1` and so on, each with one file, and a
-folder is staged under its whole address. `@outputs=flat` says that what uploads a folder leaves out those in it.
+How the arguments say where the values are stands in `staging`.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
 import json
 import os
 import pathlib
-import re
-import stat
 import sys
 import tempfile
 import traceback
 import types
-import urllib.parse
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,192 +40,53 @@ MESSAGE = pathlib.Path("/dev/termination-log")
 
 MESSAGE_BYTES = 4096
 SHOWN_LINES = 20
-
-TABLES = ("DataFrame", "pandas.DataFrame")
-
-FORMS = {
-    "int": r"[+-]?\d+",
-    "float": r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)",
-    "bool": "true|false",
-}
-"""What Flyte reads, and nobody has to guess at."""
-
-
-def given(value: str, kind: str, address: str = "") -> str:
-    """An argument as the script's contract has it."""
-    if kind in ("File", *TABLES):
-        path = pathlib.Path(value)
-        return str(next(path.iterdir())) if path.is_dir() else named(path, address)
-    if kind == "Dir":
-        return str(staged(pathlib.Path(value), address))
-    if kind == "datetime":
-        return re.sub("Z$", "+00:00", value)  # Python 3.10 does not read a final `Z`
-    if kind == "date":
-        return value.partition("T")[0]  # Flyte has moments only: midnight in UTC
-    return duration(value) if kind == "timedelta" else value
-
-
-def several(folder: pathlib.Path) -> list[str]:
-    """The files of a list, in their order."""
-    try:
-        listed = json.loads((folder.parent / "inputs.json").read_bytes())[folder.name]
-        ordered = [folder / pathlib.PurePosixPath(path).name for path in listed]
-    except (OSError, ValueError, KeyError, TypeError):
-        ordered = []
-    # A sidecar that keeps no names calls them 0, 1, 2 and so on.
-    there = sorted(folder.iterdir(), key=lambda path: (path.name.isdigit() and int(path.name), path.name))
-    found = ordered if sorted(ordered) == sorted(there) else there
-    return [str(next(path.iterdir()) if path.is_dir() else path) for path in found]
-
-
-def staged(folder: pathlib.Path, address: str) -> pathlib.Path:
-    """Where the files of a folder are."""
-    inside = folder / urllib.parse.urlsplit(address).path.strip("/")
-    return inside if inside.is_dir() else folder
-
-
-def duration(value: str) -> str:
-    """A duration as `str(timedelta)` writes it."""
-    if parts := dict(re.findall(r"(seconds|nanos):(-?\d+)", value)):
-        seconds, nanos = (int(parts.get(part, 0)) for part in ("seconds", "nanos"))
-        return str(datetime.timedelta(seconds=seconds, microseconds=nanos / 1000))
-    units = {"h": 3600e6, "m": 60e6, "s": 1e6, "ms": 1e3, "\u00b5s": 1, "ns": 1e-3}
-    if re.fullmatch(rf"-?(\d+(\.\d+)?({'|'.join(units)}))+", value):
-        found = re.findall(r"(\d+(?:\.\d+)?)([^\d.]+)", value)
-        microseconds = sum(round(float(number) * units[unit]) for number, unit in found)
-        return str(datetime.timedelta(microseconds=-microseconds if value.startswith("-") else microseconds))
-    return value
-
-
-def read(argument: str) -> str:
-    """`<name=path` as `--name=` and the content of the file, to the last byte."""
-    name, _, path = argument[1:].partition("=")
-    return f"--{name}={pathlib.Path(path).read_bytes().decode()}"
-
-
-def named(path: pathlib.Path, address: str) -> str:
-    """A file under its own name: Flyte 1 stages it under the input's, and has its own in its address alone."""
-    name = urllib.parse.unquote(address.rstrip("/").rpartition("/")[2])
-    if name in {"", ".", "..", path.name}:
-        return str(path)
-    link = new_folder() / name
-    link.symlink_to(path)
-    return str(link)
-
-
-def taken(text: str, kind: str) -> str:
-    """An output as Flyte reads it."""
-    if kind == "datetime":
-        # Python 3.10 does not read a final `Z`.
-        moment = datetime.datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text.strip()))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).isoformat()
-    if kind == "date":
-        return f"{datetime.date.fromisoformat(text.strip())}T00:00:00+00:00"
-    if kind == "timedelta":
-        match = re.fullmatch(r"(?:(-?\d+) days?(?:, )?)?(?:(\d+):(\d+):(\d+(?:\.\d+)?))?", text.strip())
-        if not match or not text.strip():
-            raise ValueError(f"{text[:80]!r} is not a duration as str(timedelta) writes it, such as '1 day, 2:00:00'")
-        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        span = datetime.timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        whole, rest = divmod(abs(span) // datetime.timedelta(microseconds=1), 10**6)
-        return f"{'-' if span < datetime.timedelta(0) else ''}{whole}{f'.{rest:06}'.rstrip('0') if rest else ''}s"
-    if kind in FORMS:
-        text = text.strip()
-        if not re.fullmatch(FORMS[kind], text, re.IGNORECASE):
-            raise ValueError(f"{text[:80]!r} is not {'an' if kind == 'int' else 'a'} {kind}")
-    return text.lower() if kind == "bool" else text
-
-
-def normalise(folder: pathlib.Path, outputs: Mapping[str, str], values: Any, *, flat: bool = False) -> None:
-    """Put each output into the form that Flyte reads; raise ValueError where one is missing or has none.
-
-    `values` is the module that reads values everywhere else: what is wrong there is wrong here. With `flat`, folders in
-    an output folder would be lost.
-    """
-    for name, kind in outputs.items():
-        path = folder / name
-        written = any(one.is_file() for one in path.rglob("*")) if kind == "Dir" else path.is_file()
-        if not written:
-            raise ValueError(f"The code exited with status 0 and did not write its output {name!r}.")
-        try:
-            if kind in TABLES:
-                check_table(path)
-            elif kind == "Dir" and flat and any(one.is_dir() for one in path.iterdir()):
-                raise ValueError("it has folders in it, and this Flyte keeps those of its files alone")
-            elif kind in values.PLAIN_TYPES:
-                text = path.read_bytes().decode()
-                values.parse_value(text, kind)
-                path.write_bytes(taken(text, kind).encode())
-        except ValueError as error:
-            raise ValueError(f"Output {name!r}: {error}.") from error
-
-
-def check_table(path: pathlib.Path) -> None:
-    """See that a file may be Parquet; what reads it whole is not here."""
-    with path.open("rb") as stream:
-        start = stream.read(4)
-        stream.seek(max(0, path.stat().st_size - 4))
-        if not (start == stream.read(4) == b"PAR1"):
-            raise ValueError("it is no Parquet file")
+SHORTEST_SECRET = 4  # shorter ones stand in every other line by chance
 
 
 def main() -> None:
     """Run the script, and end as it ended."""
-    packed, contract, settings, *arguments = sys.argv[1:]
+    packed, contract, text, *arguments = sys.argv[1:]
     files = json.loads(zlib.decompress(base64.b64decode(packed)))
     inputs, outputs = json.loads(contract)
+    settings = json.loads(text)
     paths = {name.lstrip("<-"): pathlib.Path(path) for name, _, path in (one.partition("=") for one in arguments)}
     folder = paths.get("outputs") if outputs else None
     roots = sorted({str(paths[name].parent) for name in inputs})
+    staging = module("staging", files)
     try:
-        ended = run(files, script_arguments(arguments, inputs), json.loads(settings), roots, folder)
+        ended = run(files, staging.new_folder(), staging.script_arguments(arguments, inputs), settings, roots, folder)
         status, said = judge(ended)
         if status == 0 and folder:
-            settle(folder)
-            normalise(folder, outputs, module("values", files["values.py"]), flat="@outputs=flat" in arguments)
+            staging.settle(folder)
+            staging.normalise(folder, outputs, module("values", files), flat="@outputs=flat" in arguments)
     except ValueError as error:
         status, said = FAILED, str(error)
     except Exception as error:
         traceback.print_exc()
         status, said = NOT_STARTED, f"{type(error).__name__}: {error}"
     if status:
-        tell(said, folder)
+        tell(without_secrets(said, settings["secrets"]), folder)
     sys.exit(status)
-
-
-def script_arguments(arguments: Sequence[str], inputs: Mapping[str, str]) -> list[str]:
-    """The command line of the script, as its contract has it."""
-    addresses = dict(argument[1:].split("=", 1) for argument in arguments if argument.startswith("@"))
-    found = []
-    for argument in arguments:
-        if not argument.startswith("@"):
-            name, _, value = (read(argument) if argument.startswith("<") else argument)[2:].partition("=")
-            kind = inputs.get(name, "str")
-            if kind == "list[File]":
-                folder = staged(pathlib.Path(value), addresses.get(name, ""))
-                found += [f"--{name}={path}" for path in several(folder)]
-            else:
-                found.append(f"--{name}={given(value, kind, addresses.get(name, ''))}")
-    return found
 
 
 def run(
     files: Mapping[str, str],
+    folder: pathlib.Path,
     arguments: Sequence[str],
     settings: Mapping[str, Any],
     roots: Sequence[str],
     outputs: pathlib.Path | None,
 ) -> Any:
     """Run the script in a process of its own, with as little as it needs."""
-    confine, supervise = (module(name, files[f"{name}.py"]) for name in ("confine", "supervise"))
-    folder = new_folder()
+    confine, supervise = module("confine", files), module("supervise", files)
     for name in ("solution.py", "launch.py"):
         (folder / name).write_text(files[name], encoding="utf-8", newline="")
     # A value may be longer than the system takes as an argument.
     (folder / "arguments.json").write_text(json.dumps([str(folder / "solution.py"), *arguments]), encoding="utf-8")
     temporary = tempfile.gettempdir()
     env = {"HOME": temporary, "TMPDIR": temporary, "LANG": "C.UTF-8", "PATH": os.environ.get("PATH", os.defpath)}
-    env |= {name: os.environ[name] for name in settings["env"] if name in os.environ}
+    named = (*settings["variables"], *settings["secrets"])
+    env |= {name: os.environ[name] for name in named if name in os.environ}
     bounds = confine.Bounds(
         network=settings["network"],
         strict=settings["strict"],
@@ -288,36 +138,18 @@ def tell(said: str, outputs: pathlib.Path | None) -> None:
             (outputs / "_ERROR").write_text(said, encoding="utf-8")
 
 
-def settle(folder: pathlib.Path) -> None:
-    """Make what was written readable for a sidecar of another user, and refuse what is neither a file nor a folder.
-
-    Links lead out of the folder, in the container of whoever follows them; pipes never end.
-    """
-    for root, folders, files in os.walk(folder, onerror=unreadable):
-        for path in (pathlib.Path(root, name) for name in (*folders, *files)):
-            mode = path.lstat().st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise ValueError(f"{path.relative_to(folder)} among the outputs is neither a file nor a folder.")
-            with contextlib.suppress(OSError):
-                path.chmod(0o755 if stat.S_ISDIR(mode) else 0o644)
+def without_secrets(said: str, names: Sequence[str]) -> str:
+    """The text with a secret's name where its value was printed: a message is seen by more people than a log."""
+    for name in names:
+        if len(value := os.environ.get(name, "")) >= SHORTEST_SECRET:
+            said = said.replace(value, f"<secret {name}>")
+    return said
 
 
-def unreadable(error: OSError) -> None:
-    """What can't be looked at is not passed on."""
-    raise ValueError(f"The outputs can't be read: {error.strerror}: {error.filename}.") from error
-
-
-def new_folder() -> pathlib.Path:
-    """A temporary folder that another user can read."""
-    folder = pathlib.Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    return folder
-
-
-def module(name: str, text: str) -> types.ModuleType:
+def module(name: str, files: Mapping[str, str]) -> types.ModuleType:
     """One of the modules that came with the script."""
     made = sys.modules[name] = types.ModuleType(name)
-    exec(compile(text, f"<{name}.py>", "exec"), made.__dict__)  # noqa: S102 # our own
+    exec(compile(files[f"{name}.py"], f"<{name}.py>", "exec"), made.__dict__)  # noqa: S102 # our own
     return made
 
 

@@ -13,6 +13,7 @@ from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.sandbox.contract import Limits
 
 _GUESTS: Final = {
+    "staging.py": (__package__, "guest/staging.py"),
     "supervise.py": (__package__, "guest/supervise.py"),
     "confine.py": (__package__, "guest/confine.py"),
     "values.py": ("flyteplugins.codegen.core", "values.py"),
@@ -21,7 +22,14 @@ _GUESTS: Final = {
 
 
 def pod_arguments(
-    code: str, contract: Contract, *, network: bool, strict: bool, seconds: float | None, variables: Iterable[str]
+    code: str,
+    contract: Contract,
+    *,
+    network: bool,
+    strict: bool,
+    seconds: float | None,
+    variables: Iterable[str],
+    secrets: Iterable[str],
 ) -> list[str]:
     """The arguments of `python` in a pod, up to where the values are.
 
@@ -32,6 +40,7 @@ def pod_arguments(
         strict: Whether it is not to run where the pod can't keep it from the network, or from tokens that are there.
         seconds: Time limit; None for no limit.
         variables: The names of the environment variables that it sees, beside `PATH`, `HOME`, `LANG` and `TMPDIR`.
+        secrets: The names of those that hold secrets.
 
     Returns:
         The arguments; the same for the same code and settings.
@@ -42,7 +51,8 @@ def pod_arguments(
         "strict": strict,
         "seconds": seconds,
         "processes": Limits().processes,
-        "env": sorted(variables),
+        "variables": sorted(variables),
+        "secrets": sorted(secrets),
     }
     return [
         *("-c", _text(__package__, "cluster_entry.py")),

@@ -377,7 +377,8 @@ def _command(plan: SolutionPlan) -> list[str]:
         network=not plan.block_network,
         strict=plan.sandbox != "process",
         seconds=plan.timeout,
-        variables={*plan.env_vars, *(variable_of(secret) for secret in plan.secrets)},
+        variables=plan.env_vars,
+        secrets=map(variable_of, plan.secrets),
     )
     return [
         *("python", *install_arguments(plan.lock, plan.image), *arguments),
