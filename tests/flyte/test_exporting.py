@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
-from flyte.io import File
+from flyte.io import DataFrame, Dir, File
 from handmade import TOTAL, TYPES, made_result
+from mirror import mirror
 
 from flyteplugins.codegen import CodeGenEvalResult, CodePlan
 from flyteplugins.codegen.core.errors import GenerationFailedError, InvalidRequestError
-from flyteplugins.codegen.core.result import Origin, SecretName
+from flyteplugins.codegen.core.result import Origin, RunDefaults, SecretName
 from flyteplugins.codegen.results.export import export, task_name
 
 BIN = Path(sys.executable).parent
@@ -27,6 +29,9 @@ SCALARS = {
     "flag": bool,
     "when": datetime.datetime,
     "gap": datetime.timedelta,
+    "day": datetime.date,
+    "options": dict,
+    "items": list,
 }
 HOSTILE = 'He said """stop""" \\" + exit(3) + r"""\n\\u202e\u202e\x1b[31m {{ 7 * 7 }} {% raw %}\'\'\' \\'
 
@@ -136,6 +141,9 @@ async def test_values_of_every_type_come_back_as_they_were(tmp_path: Path, to: s
         "flag": False,
         "when": datetime.datetime(2024, 2, 29, 23, 59, 59, 123456, tzinfo=datetime.timezone.utc),
         "gap": datetime.timedelta(days=-3, microseconds=1),
+        "day": datetime.date(2024, 2, 29),
+        "options": {"deep": [1, None, {"ü": 0.1}], "O'": "$(touch hacked)"},
+        "items": '[1, [2], {"a": null}]',  # as text: Flyte has no type for a list of anything
     }
     start = "import datetime, pipeline, flyte\n"
     call = (
@@ -146,6 +154,60 @@ async def test_values_of_every_type_come_back_as_they_were(tmp_path: Path, to: s
     program = f"{start}values = {values!r}\ngiven = {call}\nassert list(given) == list(values.values()), given"
     run("python", "-c", program, folder=folder)
     assert not (folder / "hacked").exists()
+
+
+async def test_folders_tables_and_several_files_come_back_as_they_were(tmp_path: Path) -> None:
+    kinds = {"table": DataFrame, "frame": pd.DataFrame, "folder": Dir, "parts": list[File]}
+    folder = tmp_path / "exported"
+    result = (await mirror(kinds)).model_copy(update={"defaults": RunDefaults(name="echo")})
+    export(result, folder, "flyte")
+    assert_is_tidy(folder / "pipeline.py")
+    assert 'with_pip_packages("pandas", "pyarrow")' in (folder / "pipeline.py").read_text()
+    for name in ("x", "y"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "part.txt").write_text(name)
+    program = """
+import sys, pathlib, flyte, pandas as pd, pipeline
+from flyte.io import DataFrame, Dir, File
+frame, data = pd.DataFrame({"a": [1, 2]}), pathlib.Path(sys.argv[1])
+env = flyte.TaskEnvironment("caller", depends_on=[pipeline.env])
+
+
+@env.task
+async def caller() -> str:
+    parts = [File(path=str(data / name / "part.txt")) for name in "yx"]
+    table, pandas, folder, several = await pipeline.echo(
+        table=DataFrame.wrap_df(frame), frame=frame, folder=Dir(path=str(data)), parts=parts
+    )
+    assert (await table.open(pd.DataFrame).all()).equals(frame) and pandas.equals(frame)
+    assert (pathlib.Path(folder.path) / "x" / "part.txt").read_text() == "x"
+    return ", ".join(path.read_text() for path in sorted(pathlib.Path(several.path).iterdir()))
+
+
+flyte.init()
+print(flyte.with_runcontext(mode="local").run(caller).outputs()[0])
+"""
+    assert "y, x" in run("python", "-c", program, str(tmp_path / "data"), folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [(dict, "[1]", "seen is not a JSON object"), (list, "{}", "seen is not a JSON array"), (Dir, "x", "NotADirectory")],
+)
+async def test_an_output_of_another_type_fails_the_exported_task(
+    kind: type, text: str, said: str, tmp_path: Path
+) -> None:
+    export(await made_result(TYPES, {"seen": str}, {"seen": kind}, name="wrong"), tmp_path / "exported", "flyte")
+    command = ("flyte", "run", "--local", "pipeline.py", "wrong", "--seen", text)
+    assert said in run(*command, folder=tmp_path / "exported", fails=True)
+
+
+async def test_the_readme_of_a_script_says_what_each_option_takes(tmp_path: Path) -> None:
+    result = await mirror({"table": DataFrame, "folder": Dir, "parts": list[File], "options": dict})
+    folder = tmp_path / "exported"
+    export(result.model_copy(update={"input_examples": {"options": '{"a": "b c"}'}}), folder, "script")
+    readme = (folder / "README.md").read_text()
+    assert '--table=TABLE --folder=FOLDER --parts=FILE --options=\'{"a": "b c"}\' --outputs=outputs' in readme
 
 
 async def test_a_file_output_is_there_after_the_task(sales: File, tmp_path: Path) -> None:

@@ -42,40 +42,35 @@ _ANNOTATIONS: Final = {
     "bool": "bool",
     "datetime": "datetime.datetime",
     "timedelta": "datetime.timedelta",
+    "date": "datetime.date",
+    "dict": "dict",
+    "list": "str",  # neither Flyte has a type for a list of anything but pickles: its JSON
+    PANDAS: "pd.DataFrame",
 }
 _OF_TARGET: Final[dict[str, dict[str, str]]] = {
-    "flyte": {"File": "File"},
+    "flyte": {"File": "File", "Dir": "Dir", FILES: "list[File]", "DataFrame": "DataFrame"},
     "flytekit": {
-        "date": "datetime.date",
-        "dict": "dict",
-        "list": "str",  # flytekit has no type for a list of anything: its JSON
         "File": "FlyteFile",
         "Dir": "FlyteDirectory",
         FILES: "list[FlyteFile]",
         "DataFrame": "StructuredDataset",
-        PANDAS: "pd.DataFrame",
     },
 }
 """The types that each target has besides, as its module writes them."""
 
-_READERS: Final = {
-    "date": "read_date",
-    "dict": "read_dict",
-    "File": "save",
-    "Dir": "save_folder",
-    "DataFrame": "read_dataset",
-    PANDAS: "read_frame",
-}
-_READERS_OF_FLYTEKIT: Final = {**_READERS, "list": "read_str"}
+_READERS: Final = {"File": "save", "Dir": "save_folder", "DataFrame": "read_dataset", PANDAS: "read_frame"}
 """The function of the module that reads an output, by its type; `read_<type>` for the rest."""
 
+_EXAMPLES: Final = {"File": "FILE", FILES: "FILE", "Dir": "FOLDER", "DataFrame": "TABLE", PANDAS: "TABLE"}
+"""What stands in a command for a value that no text stands for."""
+
 _TABLE_PACKAGES: Final = ("pandas", "pyarrow")
-_HELPERS: Final = ("run_solution", "argument", *{*_READERS.values()}, *(f"read_{kind}" for kind in _ANNOTATIONS))
+_HELPERS: Final = ("run_solution", "argument", *_READERS.values(), *(f"read_{kind}" for kind in PLAIN_TYPES))
 _MODULE_NAMES: Final = frozenset(
     {
         *("HERE", "env", "image", "Outputs", "asyncio", "datetime", "json", "re", "subprocess", "sys", "tempfile"),
         *("Path", "NamedTuple", "flyte", "File", "ImageSpec", "Resources", "Secret", "task", "workflow", "pd"),
-        *("FlyteFile", "FlyteDirectory", "StructuredDataset"),
+        *("FlyteFile", "FlyteDirectory", "StructuredDataset", "Dir", "DataFrame"),
     }
 )
 """What the templates name at the top of a module, besides the helpers."""
@@ -113,8 +108,8 @@ def export(result: CodeGenEvalResult, folder: Path, to: str, *, force: bool = Fa
 
     Raises:
         GenerationFailedError: The generation did not succeed.
-        InvalidRequestError: The target is unknown, an input or output has a type that it can't carry, or the folder
-            can't be written or has files of these names with other content.
+        InvalidRequestError: The target is unknown, or the folder can't be written or has files of these names with
+            other content.
     """
     if to not in TARGETS:
         raise InvalidRequestError(f"Code can't be exported to {to!r}. Possible: {', '.join(TARGETS)}.")
@@ -202,11 +197,11 @@ def _values(result: CodeGenEvalResult, contract: Contract, samples: dict[str, Pa
     for key, kind in contract.inputs.items():
         constant = _free(key.upper(), taken) if key in samples else ""
         taken.add(constant)
-        example = shlex.quote(_printable(result.input_examples.get(key, "FILE" if kind == "File" else "VALUE")))
-        inputs.append(_Input(key, kind, _annotation(key, kind, to), example, samples.get(key), constant))
+        known = result.input_examples.get(key) if kind in PLAIN_TYPES else None
+        example = shlex.quote(_printable(_EXAMPLES.get(kind, "VALUE") if known is None else known))
+        inputs.append(_Input(key, kind, _annotation(kind, to), example, samples.get(key), constant))
     outputs = [
-        _Output(key, kind, _annotation(key, kind, to), _reader(kind, to, helpers))
-        for key, kind in contract.outputs.items()
+        _Output(key, kind, _annotation(kind, to), _reader(kind, to, helpers)) for key, kind in contract.outputs.items()
     ]
     kinds = contract.kinds
     version = lock.python.split(".") if lock else ["3", "11"]
@@ -237,21 +232,12 @@ def _values(result: CodeGenEvalResult, contract: Contract, samples: dict[str, Pa
     }
 
 
-def _annotation(name: str, kind: str, to: str) -> str:
-    if to == "script":
-        return kind
-    known = _ANNOTATIONS | _OF_TARGET[to]
-    if kind not in known:
-        raise InvalidRequestError(
-            f"{name} is a {kind}, and can't be exported to {to} yet; {', '.join(known)} can. Use --to script, or "
-            "result.as_task()."
-        )
-    return known[kind]
+def _annotation(kind: str, to: str) -> str:
+    return kind if to == "script" else (_ANNOTATIONS | _OF_TARGET[to])[kind]
 
 
 def _reader(kind: str, to: str, helpers: dict[str, str]) -> str:
-    readers = _READERS if to == "flyte" else _READERS_OF_FLYTEKIT
-    call = f"{helpers.get(readers.get(kind, f'read_{kind}'))}("
+    call = f"{helpers[_READERS.get(kind, f'read_{kind}')]}("
     return f"await {call}" if to == "flyte" and kind not in PLAIN_TYPES else call
 
 
