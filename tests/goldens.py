@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable
@@ -25,7 +26,9 @@ def assert_golden(name: str, told: str) -> None:
     told = neutral(told)
     if os.environ.get("CODEGEN_WRITE_GOLDENS"):
         golden.write_text(told, encoding="utf-8")
-    assert told == golden.read_text(encoding="utf-8")
+    kept = golden.read_text(encoding="utf-8")
+    # pytest explains what it compares in tests, not in what stands beside them.
+    assert told == kept, "\n".join(difflib.unified_diff(kept.splitlines(), told.splitlines(), golden.name, "now", n=1))
 
 
 def neutral(told: str) -> str:
