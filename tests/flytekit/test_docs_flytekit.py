@@ -8,15 +8,44 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from endpoint import Endpoint
 from flyte.io import File
 from handmade import TOTAL, add_up, made_result
 
+from flyteplugins.codegen.core.environment import EnvironmentSpec
+from flyteplugins.codegen.flytekit.convert import declared
+from flyteplugins.codegen.packages.resolve import resolve
+
 pytestmark = pytest.mark.isolation
 
 PAGE = Path(__file__).parents[2] / "docs" / "flytekit.md"
-GENERATION, WORKFLOW = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+GENERATION, WORKFLOW, EAGER, TABLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+WEEKLY = """
+import argparse, json
+from pathlib import Path
+
+import pandas as pd
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--options", required=True)
+    parser.add_argument("--outputs", default="/var/outputs")
+    args = parser.parse_args()
+    outputs = Path(args.outputs)
+    outputs.mkdir(parents=True, exist_ok=True)
+    pd.read_parquet(args.table).groupby("week", as_index=False).sum().to_parquet(outputs / "table", index=False)
+    (outputs / "options").write_text(json.dumps(json.loads(args.options)))
+
+
+if __name__ == "__main__":
+    main()
+"""
 
 
 def run(program: str, folder: Path, **variables: str) -> str:
@@ -47,3 +76,17 @@ async def test_the_code_in_a_workflow(sales: Path, tmp_path: Path) -> None:
     result.save(tmp_path / "generated")
     (tmp_path / "more.csv").write_text("amount\n1\n2.5\n3\n")
     assert "o0=6.5, o1=3" in run(WORKFLOW, tmp_path)
+
+
+def test_a_generation_in_an_eager_workflow(endpoint: Endpoint, sales: Path, tmp_path: Path) -> None:
+    endpoint.respond = add_up
+    program = EAGER + f'\nimport asyncio\nprint("total is", asyncio.run(pipeline(sales=FlyteFile({str(sales)!r}))))\n'
+    assert "total is 3.5" in run(program, tmp_path, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="none")
+
+
+async def test_tables_and_documents_in_a_workflow(tmp_path: Path) -> None:
+    types = declared({"table": pd.DataFrame, "options": dict})
+    result = await made_result(WEEKLY, inputs=types, outputs=types, name="weekly")
+    lock = await resolve(EnvironmentSpec(python=result.lock.python, packages=("pandas", "pyarrow")))
+    result.model_copy(update={"lock": lock}).save(tmp_path / "weekly")
+    assert "week 1: 15.00" in run(TABLES, tmp_path)

@@ -4,10 +4,10 @@ Settings, backends, checks and sandboxes are those of `flyteplugins.codegen`; th
 
 | | with flytekit |
 | --- | --- |
-| `generate()` | works in `@task` (sync and async), `@dynamic` and `@eager`, and takes `FlyteFile`, `StructuredDataset` and DataFrames as samples; the report is a `Deck` where the task has decks enabled |
-| environment builds and test runs | part of the task that calls `generate()`: a task of Flyte 1 can't start others from its body, and what `@dynamic` and `@eager` start must be known, with its image, when the workflow is registered. They are kept by content on the machine, or in `store=`, so that a retry builds and runs nothing twice |
-| `result.as_task()` | a `ContainerTask` with `cache=True` and a version made from code, contract, lock, limits and variables: in the sandbox on this machine, a stock raw container on a cluster |
-| its environment | an `ImageSpec` of the locked packages, built when the task is packaged or registered and never for a local run |
+| `generate()` | works in `@task` (sync and async), `@dynamic` and `@eager`, and takes `FlyteFile`, `StructuredDataset` and DataFrames as samples; the report is a `Deck` where decks are enabled |
+| environment builds and test runs | part of the task that calls `generate()`. In an `@eager` workflow on a cluster, which alone can start tasks and wait for them, each run is a `ContainerTask` with `cache=True` and the hash of the job as its version; its environments are an `ImageSpec` with `image_strategy="build"` |
+| `result.as_task()` | a `ContainerTask` with `cache=True` and a version made from code, contract, lock, limits and variables: in the sandbox on this machine, a raw container on a cluster. What such a one can't carry (tables, dicts, lists of files) goes through small tasks beside it |
+| its environment | an `ImageSpec` of the locked packages, built when the task is packaged or registered and never for a local run; or a ready image that installs them |
 
 Raises:
     ImportError: flytekit is not installed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -18,16 +17,11 @@ from flytekit.types.structured import StructuredDataset
 
 from flyteplugins.codegen.core.contract import FILES
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
+from flyteplugins.codegen.core.values import JSON_TYPES, PLAIN_TYPES
 from flyteplugins.codegen.tasks.secrets import NamedSecret, variable_of
 
 FLYTEKIT_TYPES: Final[dict[str, Any]] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "datetime": datetime.datetime,
-    "timedelta": datetime.timedelta,
-    "date": datetime.date,
+    **{kind: known for kind, known in PLAIN_TYPES.items() if kind not in JSON_TYPES},
     "File": FlyteFile,
     "Dir": FlyteDirectory,
     FILES: FlyteDirectory,
