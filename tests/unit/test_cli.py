@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from click import Context
 from click.testing import CliRunner, Result
 from flyte.io import File
 
@@ -39,6 +40,16 @@ def saved(tmp_path: Path) -> Path:
 def test_every_command_says_what_it_does(command: str) -> None:
     assert codegen(command, "--help").exit_code == 0
     assert command in codegen("--help").output
+
+
+@pytest.mark.slow
+def test_in_the_command_line_of_flyte_it_is_the_same_group_of_commands() -> None:
+    from flyte.cli.main import main as flyte
+
+    assert flyte.get_command(Context(flyte), "codegen") is main
+    shown = CliRunner().invoke(flyte, ["codegen", "--help"])
+    assert shown.exit_code == 0
+    assert all(f" {name} " in shown.output for name in main.commands)
 
 
 @pytest.mark.parametrize(
