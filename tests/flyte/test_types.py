@@ -5,6 +5,7 @@ The same through the container of a cluster is in `test_values_on_a_cluster.py`.
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import decimal
 import json
@@ -17,11 +18,14 @@ import flyte
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from flyte.io import DataFrame, Dir, File
 from handmade import TYPES, made_result
 from mirror import mirror
 
 from flyteplugins.codegen import CodeGenEvalResult
+from flyteplugins.codegen.cli import arguments
+from flyteplugins.codegen.cli.main import main
 from flyteplugins.codegen.core.errors import InvalidInputError, OutputInvalidError
 from flyteplugins.codegen.sandbox.select import survey
 
@@ -263,9 +267,7 @@ async def test_flyte_runs_the_task_and_gives_what_was_declared(folder: Path) -> 
     assert content(several.path) == {"0-empty": b""}
 
 
-def test_inside_a_task_too(tmp_path: Path) -> None:
-    import asyncio
-
+def test_inside_a_task_too() -> None:
     result = asyncio.run(mirror({"table": DataFrame, "options": dict}, {"table": pd.DataFrame}))
     run = flyte.with_runcontext(mode="local").run(table_from, result, {"a": [1, 2]})
     assert run.outputs()[0]["a"].tolist() == [1, 2]
@@ -307,3 +309,51 @@ async def test_the_command_line_of_flyte_takes_documents_days_and_files(folder: 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "O'x" in done.stdout
     assert "2024" in done.stdout
+
+
+async def test_the_command_line_runs_code_of_every_type(folder: Path, tmp_path: Path) -> None:
+    kinds = {"table": pd.DataFrame, "options": dict, "folder": Dir, "parts": list[File], "day": datetime.date}
+    (await mirror(kinds)).save(tmp_path / "generation")
+    frames().to_parquet(tmp_path / "t.parquet")
+    given = [
+        *(f"table={tmp_path / 't.parquet'}", 'options={"a": 1}', f"folder={folder}", "day=2024-02-29"),
+        *(f"parts={folder / 'same name.txt'}", f"parts={folder / 'empty'}"),
+    ]
+    done = await asyncio.to_thread(
+        CliRunner().invoke,
+        main,
+        ["run", str(tmp_path / "generation"), *given, "--out", str(tmp_path / "out"), "--json"],
+    )
+    assert done.exit_code == 0, done.output
+    outputs = json.loads(done.stdout)["outputs"]
+    assert (outputs["options"], outputs["day"]) == ({"a": 1}, "2024-02-29")
+    assert content(outputs["folder"]) == content(folder)
+    assert content(outputs["parts"]) == {"0-same name.txt": b"high", "1-empty": b""}
+    pd.testing.assert_frame_equal(pd.read_parquet(outputs["table"]), frames())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("options=[1]", "is not a JSON object: it is an array"),
+        ("folder=nowhere", "there is no folder 'nowhere'"),
+        ("parts=nowhere", "there is no file 'nowhere'"),
+        ("table=nowhere", "there is no file 'nowhere'"),
+        ("day=today", "'today' is not a date in ISO 8601"),
+    ],
+)
+async def test_the_command_line_says_what_is_no_such_value(given: str, said: str, tmp_path: Path) -> None:
+    kinds = {"table": pd.DataFrame, "options": dict, "folder": Dir, "parts": list[File], "day": datetime.date}
+    (await mirror(kinds)).save(tmp_path / "generation")
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "generation"), given])
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_the_command_line_declares_types_by_name() -> None:
+    declared = arguments.declarations(
+        ["a:list[File]", "b:dataframe", "c:pandas.DataFrame", "d:dir", "e:dict"], "--input"
+    )
+    assert declared == {"a": list[File], "b": DataFrame, "c": pd.DataFrame, "d": Dir, "e": dict}
+    examples = arguments.examples([f"a={__file__}", f"a={__file__}", 'e={"x": 1}'], declared)
+    assert (len(examples["a"]), examples["e"]) == (2, {"x": 1})

@@ -4,8 +4,9 @@ import datetime
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from flyte.io import File
+from flyte.io import DataFrame, Dir, File
 
 from flyteplugins.codegen.cli import output
 from flyteplugins.codegen.core.errors import InvalidRequestError
@@ -49,3 +50,28 @@ def test_values_are_json_that_every_reader_takes() -> None:
         "took": "0:01:30",
         "report": "/data/report.csv",
     }
+
+
+def test_folders_and_tables_are_copied_too_and_documents_are_json(tmp_path: Path) -> None:
+    (tmp_path / "made" / "deep").mkdir(parents=True)
+    (tmp_path / "made" / "deep" / "a.txt").write_text("a")
+    frame = pd.DataFrame({"a": [1]})
+    frame.to_parquet(tmp_path / "table")
+    table = DataFrame.from_existing_remote(str(tmp_path / "table"), "parquet")
+    values = {"pages": Dir(path=str(tmp_path / "made")), "table": table, "frame": frame, "notes": {"a": [None]}}
+    copied = output.copy_files(values, tmp_path / "out")
+    assert output.as_json(copied) == {
+        "pages": str(tmp_path / "out" / "pages"),
+        "table": str(tmp_path / "out" / "table.parquet"),
+        "frame": str(tmp_path / "out" / "frame.parquet"),
+        "notes": {"a": [None]},
+    }
+    assert (tmp_path / "out" / "pages" / "deep" / "a.txt").read_text() == "a"
+    assert pd.read_parquet(copied["frame"]).equals(pd.read_parquet(copied["table"]))
+    assert output.as_lines({"notes": {"a": [None]}, "day": datetime.date(2026, 1, 2)}) == [
+        'notes = {"a": [null]}',
+        "day = 2026-01-02",
+    ]
+    (tmp_path / "saved").mkdir()
+    output.write(values, tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["frame", "notes", "pages", "table"]

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flyte.io import File
+from flyte.io import Dir, File
 
 from flyteplugins.codegen.cli.demo.request import NamedRequest
-from flyteplugins.codegen.core.contract import VALUE_TYPES, Contract, type_name
+from flyteplugins.codegen.core.contract import FILES, VALUE_TYPES, Contract, type_name
 from flyteplugins.codegen.core.errors import InvalidInputError, InvalidRequestError
-from flyteplugins.codegen.core.values import parse_value
+from flyteplugins.codegen.core.values import PLAIN_TYPES, parse_value
 
 
 def assignments(texts: Iterable[str], what: str, error: type[Exception] = InvalidRequestError) -> dict[str, str]:
@@ -30,9 +30,7 @@ def assignments(texts: Iterable[str], what: str, error: type[Exception] = Invali
     """
     read: dict[str, str] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise error(f"{what} {text!r} is not understood. Write it as name=value.")
+        name, value = _split(text, what, error)
         if name in read:
             raise error(f"{what}: {name} is given twice.")
         read[name] = value
@@ -91,7 +89,7 @@ def examples(texts: Iterable[str], inputs: dict[str, type]) -> dict[str, Any]:
     """Read `name=value` texts as example values of declared inputs.
 
     Args:
-        texts: What was typed.
+        texts: What was typed; as for `inputs_of`.
         inputs: The declared inputs.
 
     Returns:
@@ -100,11 +98,13 @@ def examples(texts: Iterable[str], inputs: dict[str, type]) -> dict[str, Any]:
     Raises:
         InvalidRequestError: A name is not declared, or a value is not of its type.
     """
-    read = {}
-    for name, text in assignments(texts, "--example").items():
-        if name not in inputs:
+    kinds = {name: type_name(kind) for name, kind in inputs.items()}
+    read: dict[str, Any] = {}
+    for text in texts:
+        name, value = _split(text, "--example", InvalidRequestError)
+        if name not in kinds:
             raise InvalidRequestError(f"--example {name}: there is no --input of that name.")
-        read[name] = _value(text, type_name(inputs[name]), f"--example {name}", InvalidRequestError)
+        _add(read, name, value, kinds[name], f"--example {name}", InvalidRequestError)
     return read
 
 
@@ -113,7 +113,8 @@ def inputs_of(contract: Contract, texts: Iterable[str]) -> dict[str, Any]:
 
     Args:
         contract: Says which inputs there are, and their types.
-        texts: What was typed; the value of a File input is a path.
+        texts: What was typed; the value of a file, a folder and a table is a path, that of a dict and a list is JSON.
+            An input that is several files is given once for each.
 
     Returns:
         Typed values by name.
@@ -122,11 +123,12 @@ def inputs_of(contract: Contract, texts: Iterable[str]) -> dict[str, Any]:
         InvalidInputError: A name is unknown, a value is not of its type, or a file is missing.
     """
     read: dict[str, Any] = {}
-    for name, text in assignments(texts, "input", InvalidInputError).items():
+    for text in texts:
+        name, value = _split(text, "input", InvalidInputError)
         if name not in contract.inputs:
             known = ", ".join(f"{known}={kind}" for known, kind in contract.inputs.items()) or "none"
             raise InvalidInputError(f"{name} is no input of this code. Its inputs: {known}.")
-        read[name] = _value(text, contract.inputs[name], name, InvalidInputError)
+        _add(read, name, value, contract.inputs[name], name, InvalidInputError)
     return read
 
 
@@ -149,20 +151,36 @@ def generate_arguments(request: NamedRequest) -> dict[str, Any]:
     }
 
 
-def _type(kind: str, where: str) -> type:
-    found: type | None = VALUE_TYPES.get("File" if kind.lower() == "file" else kind)
+def _split(text: str, what: str, error: type[Exception]) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise error(f"{what} {text!r} is not understood. Write it as name=value.")
+    return name, value
+
+
+def _add(read: dict[str, Any], name: str, text: str, kind: str, where: str, error: type[Exception]) -> None:
+    """Add a value to those that were read; a file to its list."""
+    if name in read and kind != FILES:
+        raise error(f"{where} is given twice.")
+    value = _value(text, kind, where, error)
+    read[name] = [*read.get(name, []), value] if kind == FILES else value
+
+
+def _type(kind: str, where: str) -> Any:
+    found = {name.lower(): name for name in VALUE_TYPES}.get(kind.lower())
     if found is None:
         raise InvalidRequestError(
             f"{where}: {kind} is not a type that code can be generated for. Supported: {', '.join(VALUE_TYPES)}."
         )
-    return found
+    return VALUE_TYPES[found]
 
 
 def _value(text: str, kind: str, where: str, error: type[Exception]) -> Any:
-    if kind == "File":
-        if "://" not in text and not Path(text).expanduser().is_file():
-            raise error(f"{where}: there is no file {text!r}.")
-        return file(text)
+    if kind not in PLAIN_TYPES:
+        path = Path(text).expanduser()
+        if "://" not in text and not (path.is_dir() if kind == "Dir" else path.is_file()):
+            raise error(f"{where}: there is no {'folder' if kind == 'Dir' else 'file'} {text!r}.")
+        return Dir(path=file(text).path) if kind == "Dir" else file(text)
     try:
         return parse_value(text, kind)
     except ValueError as problem:

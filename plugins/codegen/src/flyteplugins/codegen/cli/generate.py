@@ -11,7 +11,7 @@ from flyteplugins.codegen.cli import arguments, output
 from flyteplugins.codegen.cli.console import FAILED, Screen
 from flyteplugins.codegen.core.errors import CodegenError, InvalidRequestError
 from flyteplugins.codegen.core.settings import REVIEW_DEFAULTS
-from flyteplugins.codegen.core.values import parse_value
+from flyteplugins.codegen.core.values import PLAIN_TYPES, parse_value
 from flyteplugins.codegen.report.live import View
 from flyteplugins.codegen.results import saved
 
@@ -88,7 +88,7 @@ def run_and_keep(result: CodeGenEvalResult, folder: Path) -> dict[str, Any]:
         folder: Its saved generation; the outputs go to `outputs/` there.
 
     Returns:
-        The outputs by name; those that are files as paths in the folder.
+        The outputs by name; those that are files, folders and tables as paths in the folder.
     """
     contract = result.contract
     examples: dict[str, Any] = {
@@ -102,7 +102,7 @@ def run_and_keep(result: CodeGenEvalResult, folder: Path) -> dict[str, Any]:
     if values:
         output.keep(values, folder)
     return {
-        name: folder / saved.OUTPUTS / name if contract.outputs[name] == "File" else value
+        name: value if contract.outputs[name] in PLAIN_TYPES else folder / saved.OUTPUTS / name
         for name, value in values.items()
     }
 

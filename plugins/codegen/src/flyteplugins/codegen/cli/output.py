@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from flyte.io import File
+from flyte.io import DataFrame, Dir, File
 
+from flyteplugins.codegen.core.contract import is_pandas
 from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.history import Revision
 from flyteplugins.codegen.core.result import CodeGenEvalResult
@@ -48,17 +49,15 @@ def named(result: CodeGenEvalResult, returned: Any) -> dict[str, Any]:
 
 
 def write(outputs: Mapping[str, Any], folder: Path) -> None:
-    """Write all outputs as a script writes them: scalars as text, files under the name of the output.
+    """Write all outputs as a script writes them: plain values as text, the rest under the name of the output.
 
     Args:
         outputs: Values by name.
         folder: An existing folder.
     """
     for name, value in outputs.items():
-        if isinstance(value, File):
-            shutil.copyfile(_local(value), folder / name)
-        else:
-            (folder / name).write_text(format_value(value), encoding="utf-8")
+        if not _place(value, folder / name):
+            (folder / name).write_bytes(format_value(value).encode())
 
 
 def keep(outputs: Mapping[str, Any], folder: Path) -> None:
@@ -74,34 +73,55 @@ def keep(outputs: Mapping[str, Any], folder: Path) -> None:
 
 
 def copy_files(outputs: Mapping[str, Any], folder: Path, inputs: Iterable[Path] = ()) -> dict[str, Any]:
-    """Copy the outputs that are files into a folder, with the extension that their content tells.
+    """Copy the outputs that are files, folders and tables into a folder, files with the extension of their content.
 
     Args:
         outputs: Values by name.
-        folder: Where to; made if it is missing.
+        folder: Where to; made if it is missing. In a folder of the name of an output other files stay.
         inputs: Files that must not be written over.
 
     Returns:
-        The outputs, each File replaced by the absolute path of its copy.
+        The outputs, each of these replaced by the absolute path of its copy.
 
     Raises:
         InvalidRequestError: A copy would write over an input, or the folder can't be written.
     """
     copied = dict(outputs)
     for name, value in outputs.items():
-        if not isinstance(value, File):
+        if not _is_placed(value):
             continue
-        source = _local(value)
-        target = (folder / f"{name}{suffix(source)}").absolute()
+        extension = suffix(_local(value)) if isinstance(value, File) else "" if isinstance(value, Dir) else ".parquet"
+        target = (folder / f"{name}{extension}").absolute()
         if any(target.exists() and path.exists() and target.samefile(path) for path in inputs):
             raise InvalidRequestError(f"The output {name} would be written over the input {target}. Pass --out DIR.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            _place(value, target)
         except OSError as error:
-            raise InvalidRequestError(f"{target} can't be written: {error.strerror}. Pass --out DIR.") from error
+            raise InvalidRequestError(
+                f"{target} can't be written: {error.strerror or error}. Pass --out DIR."
+            ) from error
         copied[name] = target
     return copied
+
+
+def _is_placed(value: Any) -> bool:
+    return isinstance(value, (File, Dir, DataFrame)) or is_pandas(type(value))
+
+
+def _place(value: Any, target: Path) -> bool:
+    """Write a file, a folder or a table to a path; False for a value that is none of these."""
+    if isinstance(value, File):
+        shutil.copyfile(_local(value), target)
+    elif isinstance(value, Dir):
+        shutil.copytree(value.path, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    elif isinstance(value, DataFrame):
+        shutil.copyfile(str(value.uri), target)
+    elif is_pandas(type(value)):
+        value.to_parquet(target)
+    else:
+        return False
+    return True
 
 
 def suffix(path: Path) -> str:
@@ -112,7 +132,7 @@ def suffix(path: Path) -> str:
 
 
 def as_json(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Outputs as JSON has them: numbers, text and booleans as they are, the rest as text, files as their path."""
+    """Outputs as JSON has them: what it has a word for as it is, the rest as text, files and tables as their path."""
     return {name: _as_json(value) for name, value in outputs.items()}
 
 
@@ -158,7 +178,7 @@ def _as_json(value: Any) -> Any:
         return _location(value)
     # JSON has no word for these.
     unwritable = isinstance(value, float) and not math.isfinite(value)
-    return value if isinstance(value, (bool, int, float, str)) and not unwritable else format_value(value)
+    return value if isinstance(value, (bool, int, float, str, dict, list)) and not unwritable else format_value(value)
 
 
 def _location(value: File[Any] | Path) -> str:

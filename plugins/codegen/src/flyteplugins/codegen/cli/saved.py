@@ -31,7 +31,7 @@ def run(
     result = _load(folder, sandbox)
     values = arguments.inputs_of(result.contract, inputs)
     outputs = output.named(result, result.run(inputs=values, timeout=timeout, cache=cache))
-    files = [Path(file.path) for file in {**(result.original_samples or {}), **_files(values)}.values()]
+    files = [Path(file.path) for file in [*(result.original_samples or {}).values(), *_files(values)]]
     copied = output.copy_files(outputs, out, files)
     for line in output.as_lines(copied):
         screen.say(line)
@@ -115,5 +115,6 @@ def _load(folder: Path, sandbox: str | None) -> CodeGenEvalResult:
     return result.model_copy(update={"defaults": result.defaults.model_copy(update={"sandbox": sandbox})})
 
 
-def _files(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if hasattr(value, "path")}
+def _files(values: dict[str, Any]) -> list[Any]:
+    given = [one for value in values.values() for one in (value if isinstance(value, list) else [value])]
+    return [one for one in given if hasattr(one, "path")]
