@@ -37,6 +37,7 @@ class Queue:
         started: The names of the tasks, in the order in which they were started.
         files: What the inputs of each task that are files hold.
         specs: The images that would have been built.
+        lost: How many pods that are started next are lost with their nodes.
     """
 
     def __init__(self, folder: Path, **variables: str) -> None:
@@ -44,6 +45,7 @@ class Queue:
         self.started: list[str] = []
         self.files: list[bytes] = []
         self.specs: list[Any] = []
+        self.lost = 0
         self._folder = folder
         self._variables = variables
 
@@ -64,6 +66,9 @@ class Queue:
             get_serializable(OrderedDict(), settings, entity).to_flyte_idl().template
         )
         self.started.append(entity.name)
+        if self.lost:
+            self.lost -= 1
+            raise EagerException("the node went away")
         folder = self._folder / str(len(self.started))
         return self._run(template, input_kwargs, folder, list(entity.python_interface.outputs))
 

@@ -23,7 +23,12 @@ from flytekit.types.file import FlyteFile
 from handmade import add_up
 
 from flyteplugins.codegen.core.environment import EnvironmentSpec
-from flyteplugins.codegen.core.errors import InvalidRequestError, JobTimedOutError, SandboxFailedError
+from flyteplugins.codegen.core.errors import (
+    InvalidInputError,
+    InvalidRequestError,
+    JobTimedOutError,
+    SandboxFailedError,
+)
 from flyteplugins.codegen.flytekit import AutoCoderAgent
 from flyteplugins.codegen.flytekit.pods import PodRuntime
 from flyteplugins.codegen.packages.resolve import resolve
@@ -123,6 +128,21 @@ async def test_a_pod_that_fails_by_itself_is_no_verdict_on_the_code(queue: Queue
     pods.name = "gone"  # a sandbox that the pod does not have
     with pytest.raises(SandboxFailedError, match="gone"):
         await pods.run(job)
+
+
+async def test_a_pod_that_is_lost_is_started_once_more(queue: Queue, tmp_path: Path) -> None:
+    pods, job = await a_job(tmp_path, "print('here')\n")
+    queue.lost = 1
+    assert (await pods.run(job)).stdout == "here\n"
+    queue.lost = 2
+    with pytest.raises(SandboxFailedError, match="node went away"):
+        await pods.run(job)
+
+
+async def test_a_secret_that_flyte_1_can_not_have_is_refused_at_once(queue: Queue) -> None:
+    runtime, _ = await choose("auto")
+    with pytest.raises(InvalidInputError, match="group"):
+        PodRuntime(runtime, secrets=[flyte.Secret("token")])
 
 
 async def test_a_secret_is_given_to_the_pod_by_flyte(queue: Queue, tmp_path: Path) -> None:

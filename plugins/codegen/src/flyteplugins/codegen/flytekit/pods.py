@@ -7,6 +7,7 @@ repair could depend on it. `@eager` alone waits for what it starts.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import sys
@@ -25,7 +26,7 @@ from flytekit.types.file import FlyteFile
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
 from flyteplugins.codegen.core.credentials import is_credential
 from flyteplugins.codegen.core.environment import Lock
-from flyteplugins.codegen.core.errors import InvalidRequestError, SandboxFailedError
+from flyteplugins.codegen.core.errors import InvalidRequestError, JobError, SandboxFailedError
 from flyteplugins.codegen.core.paths import HOME_VARIABLE
 from flyteplugins.codegen.core.pinned import pin
 from flyteplugins.codegen.core.scratch import scratch_in
@@ -33,6 +34,8 @@ from flyteplugins.codegen.flytekit.convert import flytekit_secrets
 from flyteplugins.codegen.sandbox import shipped
 from flyteplugins.codegen.sandbox.contract import Availability, Job, Outcome, Runtime
 from flyteplugins.codegen.tasks.secrets import NamedSecret, variable_of
+
+logger = logging.getLogger(__name__)
 
 _MEBIBYTE: Final = 1 << 20
 _OF_THE_POD: Final = 512 * _MEBIBYTE
@@ -82,6 +85,7 @@ class PodRuntime:
         self._build = build
         self._registry = registry
         self._secrets = tuple(secrets)
+        flytekit_secrets(self._secrets)  # one that Flyte 1 can't have is refused before anything is paid for
         self._retries = retries
         self._locks: dict[str, Lock] = {}
         self._queue = FlyteContextManager.current_context().worker_queue
@@ -101,16 +105,33 @@ class PodRuntime:
         return image
 
     async def run(self, job: Job) -> Outcome:
-        """Run a job in a pod of its own, to its end; see `Runtime.run`."""
+        """Run a job in a pod of its own, to its end; see `Runtime.run`.
+
+        A cancelled call leaves the pod to its end, which its limits set: Flyte would hand the ended execution back to a
+        retry of the workflow.
+        """
         task, packed = await self._task(job)
         try:
-            given = await self._queue.add(task, {"job": FlyteFile(str(packed))})
-            path = await asyncio.to_thread(given.download)
-            return await asyncio.to_thread(shipped.unpack_outcome, Path(path), job.outputs)
+            given = await self._started(task, packed)
+        except Exception as error:
+            raise SandboxFailedError(f"The task {task.name} of Flyte failed: {error}") from error
+        if isinstance(given, JobError):
+            raise given
+        path = await asyncio.to_thread(given.download)
+        return await asyncio.to_thread(shipped.unpack_outcome, Path(path), job.outputs)
+
+    async def _started(self, task: ContainerTask, packed: Path, *, again: bool = True) -> FlyteFile | JobError:
+        """What a pod left, or the error of its job."""
+        try:
+            return await self._queue.add(task, {"job": FlyteFile(str(packed))})
         except Exception as error:
             if (of_the_job := shipped.error_in(str(error))) is not None:
-                raise of_the_job from None
-            raise SandboxFailedError(f"The task {task.name} of Flyte failed: {error}") from error
+                return of_the_job
+            if not again:
+                raise
+            # It may be of an earlier attempt at the workflow. Flyte calls the next one otherwise.
+            logger.warning("%s failed, and is started once more: %s", task.name, error)
+        return await self._started(task, packed, again=False)
 
     async def _task(self, job: Job) -> tuple[ContainerTask, Path]:
         environment = {name: value for name, value in job.env.items() if is_credential(name) and isinstance(value, str)}
