@@ -214,6 +214,24 @@ def test_rejected_packages_have_the_code_written_without_them(endpoint: Endpoint
     assert [attempt.stage for attempt in result.history] == ["review", None]
 
 
+def test_packages_of_the_tests_are_asked_about_and_the_tests_written_without_them(
+    endpoint: Endpoint, generate: Generate
+) -> None:
+    packaged = {**SUITE, "code": f"import iniconfig\n\n{SUITE['code']}", "packages": ["iniconfig"]}
+    script(endpoint, tests=[packaged, SUITE])
+    person = Person(ReviewDecision.reject("Do without iniconfig."))
+    result = generate(person, "packages")
+    assert result.success, result.error
+    (request,) = person.shown
+    assert request.whose == "tests"
+    assert "iniconfig" in request.version.splitlines()
+    assert "# To be approved: the packages of the tests (attempt 1)" in request.markdown
+    assert [attempt.stage for attempt in result.history] == ["review", None]
+    again = [request for request in endpoint.requests if request.step == "tests"][1]
+    assert "> Do without iniconfig." in again.messages[-1]["content"]
+    assert "iniconfig" not in (result.tests or "")
+
+
 @pytest.mark.parametrize(("kind", "solution"), [("plan", False), ("code", True), ("packages", True)])
 def test_a_rejection_without_a_reason_ends_it_with_the_best_so_far(
     endpoint: Endpoint, generate: Generate, kind: str, solution: bool

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -55,6 +56,9 @@ class Terminal:
 
     def type(self, line: str) -> None:
         os.write(self._controller, f"{line}\n".encode())
+
+    def press_ctrl_c(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self, seconds: float = 90) -> int:
         """Its exit status; what it writes until then is in `seen`."""
@@ -138,6 +142,16 @@ def test_where_nobody_types_in_time_the_default_holds(endpoint: Endpoint, folder
     terminal.until(QUESTION)
     assert terminal.end() == 0, terminal.seen
     assert "Nobody answered within 0.5 s" in " ".join(terminal.seen.split())
+
+
+def test_an_editor_that_fails_decides_nothing_and_ctrl_c_ends_the_command(endpoint: Endpoint, folder: Path) -> None:
+    terminal = codegen(endpoint, folder, "--review", "code", EDITOR="/bin/false", VISUAL="")
+    terminal.until(QUESTION)
+    terminal.type("e")
+    assert "Name another editor" in terminal.until(QUESTION)
+    terminal.press_ctrl_c()
+    assert terminal.end() != 0
+    assert not (folder / "generation").exists()
 
 
 def test_without_a_terminal_the_command_says_so_and_pays_for_nothing(endpoint: Endpoint, folder: Path) -> None:

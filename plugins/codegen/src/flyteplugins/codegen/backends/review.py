@@ -195,6 +195,7 @@ class Reviewer:
             "constraints": list(request.constraints),
             "follow_ups": list(request.follow_ups),
             "version": request.version,
+            "whose": request.whose,
             "description": request.plan.description if request.kind == "plan" else "",
             "resolved": list(request.resolved),
             "problem": request.problem,
@@ -314,7 +315,13 @@ async def _environment(desk: Desk, draft: Draft, needs: Needs, whose: str) -> Fa
             spec, problem = wanted, f"{problem} {error}".strip()
             continue
         decision = await reviewer.decide(
-            desk, "packages", "\n".join(lines_of(spec)), plan=draft.plan, resolved=resolved, problem=problem
+            desk,
+            "packages",
+            "\n".join(lines_of(spec)),
+            plan=draft.plan,
+            whose=whose,
+            resolved=resolved,
+            problem=problem,
         )
         if decision.verdict == "rejected":
             return _rejected(desk, whose, decision)

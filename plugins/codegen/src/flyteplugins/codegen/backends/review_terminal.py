@@ -18,6 +18,9 @@ _SUFFIX: Final = {"plan": ".md", "code": ".py", "packages": ".txt"}
 _LOOK_AGAIN: Final = 0.2
 """Seconds after which it is looked whether the generation was ended meanwhile."""
 
+_TURN: Final = threading.Lock()
+"""There is one terminal: of generations side by side, one asks at a time."""
+
 _HOW: Final = "[a]pprove, [r]eject, or [e]dit in $EDITOR? "
 
 
@@ -30,10 +33,20 @@ class TerminalChannel:
         """Show what is to be decided and read an answer; the time is for the first key, not for the editor."""
         ended = threading.Event()
         try:
-            decision: ReviewDecision | None = await in_thread(lambda: _decision(request, seconds, ended))
+            decision: ReviewDecision | None = await in_thread(lambda: _in_turn(request, seconds, ended))
         finally:
             ended.set()
         return decision
+
+
+def _in_turn(request: ReviewRequest, seconds: float | None, ended: threading.Event) -> ReviewDecision | None:
+    while not _TURN.acquire(timeout=_LOOK_AGAIN):
+        if ended.is_set():
+            return None
+    try:
+        return _decision(request, seconds, ended)
+    finally:
+        _TURN.release()
 
 
 def _decision(request: ReviewRequest, seconds: float | None, ended: threading.Event) -> ReviewDecision | None:
@@ -88,7 +101,11 @@ def _line(prompt: str, deadline: float | None, ended: threading.Event) -> str | 
 def _edited(request: ReviewRequest) -> str | None:
     import rich_click as click
 
-    return click.edit(request.version, extension=_SUFFIX[request.kind])
+    try:
+        return click.edit(request.version, extension=_SUFFIX[request.kind])
+    except click.ClickException as error:
+        print(f"{error.format_message()} Name another editor in $EDITOR.", file=sys.stderr)  # noqa: T201 # as above
+        return None
 
 
 def _who() -> str:

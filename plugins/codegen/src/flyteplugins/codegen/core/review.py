@@ -30,6 +30,8 @@ class ReviewRequest:
         before: The version that was shown, or handed in, last; empty where this is the first.
         because: Why there is another version than that; empty where this is the first.
         resolved: For `packages`: all distributions that would be installed, as `name==version`.
+        whose: For `packages`: whether they are those of the `code` or of its `tests`, which run in an environment of
+            their own.
         tests: For `code`: source of the tests, which a model wrote too and which run beside it; None with
             `skip_tests`.
         problem: Why the version that was handed in just now can't be used; empty where none was.
@@ -47,6 +49,7 @@ class ReviewRequest:
     before: str = ""
     because: str = ""
     resolved: tuple[str, ...] = ()
+    whose: Literal["code", "tests"] = "code"
     tests: str | None = None
     problem: str = ""
     markdown: str = ""

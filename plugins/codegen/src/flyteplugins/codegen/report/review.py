@@ -74,7 +74,8 @@ def as_markdown(request: ReviewRequest) -> str:
 def heading(request: ReviewRequest) -> str:
     """What waits for a decision, in a few words."""
     version = f", version {request.number}" if request.number > 1 else ""
-    return f"{_TITLE[request.kind]}{version}{f' (attempt {request.attempt})' if request.attempt else ''}"
+    whose = " of the tests" if request.whose == "tests" else ""
+    return f"{_TITLE[request.kind]}{whose}{version}{f' (attempt {request.attempt})' if request.attempt else ''}"
 
 
 def parts(request: ReviewRequest) -> Iterator[tuple[str, str, str]]:
