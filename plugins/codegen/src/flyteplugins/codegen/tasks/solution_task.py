@@ -126,6 +126,8 @@ class SolutionPlan:
             "timeout": self.timeout,
             "env_vars": dict(self.env_vars),
             "block_network": self.block_network,
+            # What is in an image of the user's own decides as well; the others have the packages alone.
+            **({"base_image": self.base_image} if self.base_image and self.image_strategy == "install" else {}),
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -174,6 +176,8 @@ class SolutionTask(ContainerTask):
         self._set_defaults()
         self.failure: CodegenError | None = None
         self._environment: flyte.TaskEnvironment | None = None
+        self._with_image: SolutionTask | None = None
+        self._finding_image = asyncio.Lock()
 
     def _set_defaults(self) -> None:
         inputs = {
@@ -332,12 +336,15 @@ class SolutionTask(ContainerTask):
         images = flyte.ctx().compiled_image_cache
         if self.parent_env_name and (images is None or self.parent_env_name in images.image_lookup):
             return self  # it was deployed, with its image
-        changed, told = await with_image_here(self.plan)
-        logger.info("%s: %s", self.name, told)
-        task = SolutionTask(changed)
-        # Under a name that no deployed environment has: Flyte would take that one's image.
-        task.environment(f"codegen-{self.plan.lock.key[:12]}")
-        return task
+        async with self._finding_image:  # once, however many calls there are
+            if self._with_image is None:
+                changed, told = await with_image_here(self.plan)
+                logger.info("%s: %s", self.name, told)
+                task = SolutionTask(changed)
+                # Under a name that no deployed environment has: Flyte would take that one's image.
+                task.environment(f"codegen-{self.plan.lock.key[:12]}")
+                self._with_image = task
+        return self._with_image
 
     async def _run(self, values: Mapping[str, Any]) -> tuple[Value, ...]:
         plan = self.plan
