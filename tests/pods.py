@@ -113,7 +113,7 @@ class Container:
 
     def ended(self) -> Pod:
         """Wait for the end of one that was started."""
-        status = self.client.wait(self.identity, timeout=120)["StatusCode"]
+        status = self.client.wait(self.identity, timeout=300)["StatusCode"]
         log = self.client.logs(self.identity).decode()
         message = (self.folder / "termination-log").read_text()
         return Pod(status, message, log, self.folder / "outputs", self.template)
@@ -206,8 +206,8 @@ def container_from(
 
 
 def wait_for(client: Any, identity: str, said: bytes) -> None:
-    """Wait until a container has printed something."""
-    end = time.monotonic() + 60
+    """Wait until a container has printed something, two minutes at most."""
+    end = time.monotonic() + 120
     while said not in client.logs(identity):
         assert time.monotonic() < end, client.logs(identity)
         time.sleep(0.05)
