@@ -188,6 +188,29 @@ def test_edited_code_that_fails_is_repaired_and_shown_again(endpoint: Endpoint, 
     assert person.shown[1].before == "def main(:"
 
 
+def test_nothing_is_installed_before_its_packages_are_approved(
+    endpoint: Endpoint, generate: Generate, codegen_home: Path
+) -> None:
+    """Not behind the model's back either, where a plan names a package, which saves time elsewhere."""
+
+    def installed() -> list[Path]:
+        return list((codegen_home / "environments").rglob("site-packages/tabulate.py*")) + list(
+            (codegen_home / "environments").rglob("site-packages/tabulate/__init__.py")
+        )
+
+    def look(request: ReviewRequest) -> ReviewDecision:
+        time.sleep(1)
+        assert not installed()
+        return ReviewDecision.approve()
+
+    code = STRICT_TOTAL.replace("import argparse", "import argparse\nimport tabulate")
+    script(endpoint, plan=[{**PLAN, "packages": ["tabulate"]}], code=[coded(code, packages=["tabulate"])])
+    result = generate(Person(look), "packages")
+    assert result.success, result.error
+    assert verdicts(result) == [("packages", "approved")]
+    assert installed()
+
+
 def test_packages_can_be_pinned_and_only_what_was_approved_is_installed(endpoint: Endpoint, generate: Generate) -> None:
     script(endpoint, code=[coded(PACKAGED, packages=["iniconfig"])])
     result = generate(Person(ReviewDecision.edit(["iniconfig<2.1"])), "packages")
@@ -253,6 +276,7 @@ def test_plans_are_shown_as_often_as_there_are_attempts(endpoint: Endpoint, gene
     assert not result.success
     assert result.error is not None
     assert "2 plans were rejected" in result.error
+    assert steps(endpoint).count("plan") == 2
 
 
 @pytest.mark.parametrize("kind", ["plan", "code", "packages"])

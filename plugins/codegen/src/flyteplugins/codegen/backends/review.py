@@ -224,19 +224,21 @@ async def approved_plan(desk: Desk, plan: CodePlan, again: Callable[[list[Messag
     if desk.reviewer.channel is None or "plan" not in desk.settings.reviewed:
         return plan
     said: list[Message] = []
-    for _ in range(desk.settings.max_iterations):
+    for left in reversed(range(desk.settings.max_iterations)):
         decision = await desk.reviewer.decide(desk, "plan", plan.approach, plan=plan)
         if decision.verdict == "edited":
             return plan.model_copy(update={"approach": decision.edited})
-        if decision.verdict == "approved":
-            return plan
+        if decision.verdict == "approved" or not left:
+            break
         told = {"role": "assistant", "content": plan.model_dump_json()}
         said = [*said, told, {"role": "user", "content": render("rejected_plan", reason=decision.reason)}]
         plan = await again(said)
-    raise ReviewRejectedError(
-        f"{desk.settings.max_iterations} plans were rejected, which is all that max_iterations allows. The last "
-        f"reason: {decision.reason}"
-    )
+    if decision.verdict == "rejected":
+        raise ReviewRejectedError(
+            f"{desk.settings.max_iterations} plans were rejected, which is all that max_iterations allows. The last "
+            f"reason: {decision.reason}"
+        )
+    return plan
 
 
 async def let_run(desk: Desk, draft: Draft) -> tuple[Draft, Check, Failure | None]:
