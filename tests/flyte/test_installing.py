@@ -11,6 +11,7 @@ import pytest
 from flyte.extras import serialize
 from goldens import assert_golden, text_of_specs
 from handmade import made_result
+from pods import container_of, engine, image_like_flytes
 from staged import run_staged
 from wheels import index_of, lock_of, wheel
 
@@ -106,6 +107,41 @@ async def test_wheels_of_an_index_are_kept_on_a_volume_and_compared_with_their_h
         assert done.returncode == 0, done.stderr
         assert len(asked) > fetched
     assert {greeting(tmp_path / pod) for pod in ("one", "two", "three")} == {GREETING}
+
+
+@pytest.mark.parametrize("user", ["the image's", "root"])
+async def test_a_container_installs_without_a_network_and_runs_confined(
+    greeter: Path, tmp_path: Path, user: str
+) -> None:
+    """The exact command in a real container, on an image that has uv and nothing of the packages."""
+    lock = lock_of(greeter).model_copy(update={"python": "3.11"})
+    result = await result_of(lock, wheels="/opt/wheels", sandbox="auto")
+    task = result.as_task(name="greets")
+    greeter.parent.chmod(0o755)
+    mounts = {greeter.parent: "/opt/wheels", Path(uv_binary()): "/usr/local/bin/uv"}
+    host = {"user": "0"} if user == "root" else {}
+    with (
+        engine() as client,
+        image_like_flytes(client) as image,
+        container_of(client, image, task, {"who": "O'Hara $(id)"}, tmp_path / "pod", mounts=mounts, **host) as made,
+    ):
+        pod = made.to_end()
+    assert pod.status == 0, pod.log
+    assert (pod.outputs / "greeting").read_text() == GREETING
+    assert "sandbox:" not in pod.log
+
+
+async def test_a_container_that_can_not_install_says_why_to_kubernetes(greeter: Path, tmp_path: Path) -> None:
+    lock = lock_of(greeter).model_copy(update={"python": "3.11"})
+    task = (await result_of(lock, wheels="/opt/nowhere", sandbox="auto")).as_task(name="greets")
+    with (
+        engine() as client,
+        image_like_flytes(client) as image,
+        container_of(client, image, task, {"who": "x"}, tmp_path / "pod") as made,
+    ):
+        pod = made.to_end()
+    assert pod.status == 125
+    assert pod.message == "The packages of the code could not be installed: the image has neither uv nor pip"
 
 
 async def test_an_image_of_another_python_is_told(greeter: Path, tmp_path: Path) -> None:
