@@ -157,8 +157,11 @@ class AutoCoderAgent(Settings):
             samples: Sample data by input name, as files (local or remote) or DataFrames. Each becomes an input of
                 type `File`.
             inputs: Types of the inputs without a sample, by name: `str`, `int`, `float`, `bool`,
-                `datetime.datetime`, `datetime.timedelta` or `flyte.io.File`.
-            outputs: Types of the outputs by name, of the same types; None for code whose exit status is all.
+                `datetime.datetime`, `datetime.timedelta`, `datetime.date`, `dict`, `list`, `flyte.io.File`,
+                `list[flyte.io.File]`, `flyte.io.Dir`, `flyte.io.DataFrame` or `pandas.DataFrame`; `dict[str, X]` and
+                `list[X]` where JSON holds X.
+            outputs: Types of the outputs by name, of the same types but `list[flyte.io.File]`; None for code whose exit
+                status is all.
             input_examples: Values for inputs without a sample to try the code with; the model chooses where none is
                 given.
 

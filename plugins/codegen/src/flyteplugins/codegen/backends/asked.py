@@ -14,7 +14,7 @@ from flyteplugins.codegen.core.errors import InvalidRequestError
 from flyteplugins.codegen.core.values import PLAIN_TYPES, is_value_of
 from flyteplugins.codegen.data.samples import pin_samples
 from flyteplugins.codegen.packages.distributions import detect_packages
-from flyteplugins.codegen.tasks.given import flat, take_in
+from flyteplugins.codegen.tasks.given import flat, grown, take_in
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Asked:
         """
         store = pinned.store()
         given: dict[str, Any] = {}
-        for name, value in (self.input_examples or {}).items():
+        for name, value in self._examples(contract).items():
             kind = contract.inputs.get(name)
             if kind is None or name in contract.samples:
                 raise InvalidRequestError(f"input_examples names {name!r}, which is no input without a sample.")
@@ -74,6 +74,14 @@ class Asked:
             else:
                 given.update(flat(name, await take_in(name, kind, value)))
         return replace(self, samples=await pin_samples(self.samples, store), input_examples=given)
+
+    def _examples(self, contract: Contract) -> dict[str, Any]:
+        """The examples by input; what was pinned before is put together again."""
+        given = dict(self.input_examples or {})
+        several = {
+            key: file for key, file in given.items() if "/" in key and key.partition("/")[0] in contract.inputs
+        }
+        return {name: value for name, value in given.items() if name not in several} | grown(contract, several)
 
     @property
     def example_files(self) -> dict[str, File]:

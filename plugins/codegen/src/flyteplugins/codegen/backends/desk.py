@@ -194,7 +194,7 @@ class Desk:
 
     async def rewrite_code(self, draft: Draft, problem: str) -> CodeSolution:
         """Ask for the code again, with what is wrong with it; it stays as it is if no usable answer comes."""
-        step = answers.code_step("repair_code", self.request.contract, self.given())
+        step = answers.code_step("repair_code", self.request.contract, self.request.given)
         try:
             return self.solution_of(await self.ask(step, self.messages.repair_code(draft, problem)))
         except UNUSABLE:
@@ -276,7 +276,7 @@ class Desk:
             self.warnings.append(f"The model's context is too short for all about the samples: {what} were left out.")
 
     async def _write_code(self, plan: CodePlan) -> CodeSolution:
-        step = answers.code_step("code", self.request.contract, self.given())
+        step = answers.code_step("code", self.request.contract, self.request.given)
         try:
             solution = self.solution_of(await self.ask(step, self.messages.code(plan)))
         except UNUSABLE:

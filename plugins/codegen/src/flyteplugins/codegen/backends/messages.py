@@ -215,7 +215,7 @@ class Messages:
         )
 
     def _examples(self) -> list[str]:
-        contract, given = self.request.contract, self.request.input_examples
+        contract, given = self.request.contract, self.request.given
         return [
             f"{name} ({_EXAMPLES.get(kind, kind)})"
             for name, kind in contract.inputs.items()

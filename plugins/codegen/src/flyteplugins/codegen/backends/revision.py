@@ -141,7 +141,7 @@ async def _plan(desk: Desk, before: Draft, follow_up: str, said: Sequence[Messag
 
 
 async def _code(desk: Desk, draft: Draft, follow_up: str) -> CodeSolution:
-    step = answers.code_step("revise_code", desk.request.contract, desk.given())
+    step = answers.code_step("revise_code", desk.request.contract, desk.request.given)
     try:
         answer = await desk.ask(step, desk.messages.revise_code(draft, follow_up))
     except UNUSABLE:

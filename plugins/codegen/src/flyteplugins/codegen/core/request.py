@@ -21,8 +21,9 @@ class Request:
         schema: Free-form context about formats and target structures, or None.
         constraints: Rules that the code must respect, in the user's words.
         samples: Local sample files by input name; `path` is local, `hash` the hex SHA-256 of the content.
-        input_examples: Values that the user gave for scalar inputs.
-        example_files: Files that the user gave for inputs of type `File` without a sample, pinned as the samples are.
+        input_examples: Values that the user gave for inputs that are plain values.
+        example_files: Files that the user gave for other inputs without a sample, pinned as the samples are; one of
+            several, and one of a folder, under `<input>/<number>` and `<input>/<path>`.
         follow_ups: What was asked for afterwards, the oldest first; the later one decides where they contradict.
     """
 
@@ -34,3 +35,8 @@ class Request:
     input_examples: Mapping[str, Plain] = field(default_factory=dict)
     example_files: Mapping[str, File] = field(default_factory=dict)
     follow_ups: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The inputs that the user gave an example for."""
+        return frozenset([*self.input_examples, *(key.partition("/")[0] for key in self.example_files)])
