@@ -153,6 +153,18 @@ async def test_a_secret_is_given_to_the_pod_by_flyte(queue: Queue, tmp_path: Pat
     (template,) = queue.templates.values()
     assert not any(b"hunter" in content for content in queue.files)
     assert "hunter" not in str(template)
+    # A pod's log and what it leaves are kept by others.
+    pods, job = await a_job(tmp_path, "import os\nprint(os.environ['SHOP_TOKEN'])\n", env=env)
+    assert (await pods.run(job)).stdout == "<secret SHOP_TOKEN>\n"
+    pods, job = await a_job(
+        tmp_path,
+        "import os, time\nprint(os.environ['SHOP_TOKEN'], flush=True)\ntime.sleep(60)\n",
+        env=env,
+        limits=Limits(seconds=1),
+    )
+    with pytest.raises(JobTimedOutError) as caught:
+        await pods.run(job)
+    assert caught.value.stdout == "<secret SHOP_TOKEN>\n"
     (secret,) = template.security_context.secrets
     assert (secret.group, secret.key, secret.env_var) == ("shop", "token", "SHOP_TOKEN")
 

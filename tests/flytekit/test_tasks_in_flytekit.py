@@ -89,9 +89,10 @@ def test_in_a_workflow_outputs_have_names_and_samples_are_defaults(total: CodeGe
 
     @workflow
     def summed(other: FlyteFile) -> tuple[float, int, float]:
-        of_other = task(sales=other)
+        of_other = task(sales=other).with_overrides(node_name="of-other")
         return of_other.total, of_other.rows, task().total
 
+    assert [node.id for node in summed.nodes] == ["of-other", "n1"]
     path = tmp_path / "other.csv"
     for content, expected in (("1\n", (1.0, 1, 3.5)), ("1\n2\n", (3.0, 2, 3.5)), ("1\n", (1.0, 1, 3.5))):
         path.write_text(f"amount\n{content}")

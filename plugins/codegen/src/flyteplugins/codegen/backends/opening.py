@@ -21,7 +21,7 @@ from flyteplugins.codegen.backends.review_channels import channel_for
 from flyteplugins.codegen.backends.workshop import Workshop, lines_of
 from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import Contract
-from flyteplugins.codegen.core.credentials import is_credential
+from flyteplugins.codegen.core.credentials import is_credential, redact
 from flyteplugins.codegen.core.errors import SandboxUnavailableError
 from flyteplugins.codegen.core.events import Event, Note, StepStarted
 from flyteplugins.codegen.core.imports import load
@@ -47,7 +47,7 @@ from flyteplugins.codegen.report.log import log_event
 from flyteplugins.codegen.report.timeline import Timeline
 from flyteplugins.codegen.tasks.executor import Executor
 from flyteplugins.codegen.tasks.limits import limits_of
-from flyteplugins.codegen.tasks.secrets import read, redact
+from flyteplugins.codegen.tasks.secrets import read
 
 _SHORTEST_CREDENTIAL: Final = 8
 """A shorter value stands in many a text by chance."""

@@ -96,10 +96,11 @@ class SolutionTask(ContainerTask):  # type: ignore[misc] # flytekit ships no typ
             self._refuse_local_defaults(passed)
         given = super().__call__(*args[len(self.plan.contract.inputs) :], **into_ports(self.plan.contract, passed))
         kinds = list(self.plan.contract.outputs.values())
-        if len(kinds) == 1:
-            return out_of_port(kinds[0], given)
+        if len(kinds) < 2:
+            return out_of_port(kinds[0], given) if kinds else given
         # An `@eager` workflow gets a plain tuple back from a cluster, without the names.
-        return self.python_interface.output_tuple(*map(out_of_port, kinds, given)) if kinds else given
+        named = self.python_interface.output_tuple if type(given) is tuple else type(given)
+        return named(*map(out_of_port, kinds, given))
 
     def _refuse_local_defaults(self, given: Collection[str]) -> None:
         for name, default in self.plan.defaults.items():

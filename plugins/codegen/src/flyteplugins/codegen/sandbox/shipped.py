@@ -29,6 +29,7 @@ from os import environ
 from pathlib import Path
 from typing import Any, Final
 
+from flyteplugins.codegen.core.credentials import redact
 from flyteplugins.codegen.core.environment import Lock
 from flyteplugins.codegen.core.errors import (
     CodegenError,
@@ -97,18 +98,24 @@ async def run(packed: Path, outcome: Path) -> None:
     async with scratch_in() as folder:
         document = await asyncio.to_thread(_unpack, packed, folder / "files")
         runtime, _ = await choose(document["sandbox"])
+        withheld = {name: environ[name] for name in document["withheld"]}
         # An image has the name that the runtime of this machine gives it.
         images = {name: await runtime.prepare(Lock(**lock)) for name, lock in document["images"].items()}
         job = Job(
             argv=tuple(_read(argument, images) for argument in document["argv"]),
             outputs=folder / "outputs",
             files={path: folder / "files" / str(number) for number, path in enumerate(document["files"])},
-            env={name: _read(value, images) for name, value in document["env"].items()}
-            | {name: environ[name] for name in document["withheld"]},
+            env={**{name: _read(value, images) for name, value in document["env"].items()}, **withheld},
             limits=Limits(**document["limits"]),
             network=document["network"],
         )
-        ended = await runtime.run(job)
+        try:
+            ended = await runtime.run(job)
+        except JobError as error:
+            # What is printed here is kept in logs.
+            told = (redact(text, withheld) for text in (str(error), error.stdout, error.stderr))
+            raise type(error)(*told) from None
+        ended = dataclasses.replace(ended, stdout=redact(ended.stdout, withheld), stderr=redact(ended.stderr, withheld))
         await asyncio.to_thread(_pack_outcome, ended, job.outputs, outcome)
 
 

@@ -16,6 +16,7 @@ import flyte
 from flyte.io import File
 
 from flyteplugins.codegen.core.contract import INPUT_ROOT
+from flyteplugins.codegen.core.credentials import redact
 from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
 from flyteplugins.codegen.core.errors import JobError, OutputTooLargeError
 from flyteplugins.codegen.core.files import storing
@@ -26,7 +27,7 @@ from flyteplugins.codegen.record import Record, local_record
 from flyteplugins.codegen.sandbox.contract import Argument, At, Job, Limits, Python, Runtime, Start, StartsEarly
 from flyteplugins.codegen.tasks import records
 from flyteplugins.codegen.tasks.records import Execution
-from flyteplugins.codegen.tasks.secrets import fingerprint, redact
+from flyteplugins.codegen.tasks.secrets import fingerprint
 from flyteplugins.codegen.tasks.step import Step
 
 _VERSION: Final = 1

@@ -6,16 +6,13 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from flyteplugins.codegen.core.errors import MissingCredentialError
 from flyteplugins.codegen.core.files import storing
 from flyteplugins.codegen.core.paths import home
-
-_SHORTEST_REDACTED: Final = 4
-"""Shorter values stand in every other line by chance."""
 
 
 class NamedSecret(Protocol):
@@ -79,22 +76,6 @@ def fingerprint(value: str) -> str:
         Hex HMAC-SHA-256.
     """
     return hmac.new(_salt(), value.encode(), hashlib.sha256).hexdigest()
-
-
-def redact(text: str, values: Mapping[str, str]) -> str:
-    """Put a secret's name where its value was printed.
-
-    Args:
-        text: What a program printed.
-        values: Value by name.
-
-    Returns:
-        The text without the values.
-    """
-    for name, value in values.items():
-        if len(value) >= _SHORTEST_REDACTED:
-            text = text.replace(value, f"<secret {name}>")
-    return text
 
 
 def _salt() -> bytes:
