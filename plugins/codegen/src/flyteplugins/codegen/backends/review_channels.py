@@ -107,10 +107,12 @@ class CallbackChannel:
     async def ask(self, request: ReviewRequest, seconds: float | None) -> ReviewDecision | None:
         """Call it; what it does after the time is up is its own affair."""
         work = asyncio.ensure_future(self._decision(request))
-        done, _ = await asyncio.wait({work}, timeout=seconds)
-        if not done:
+        try:
+            await asyncio.wait({work}, timeout=seconds)
+            if not work.done():
+                return None
+        finally:
             work.cancel()
-            return None
         decision = work.result()
         if not isinstance(decision, ReviewDecision):
             raise ReviewFailedError(
