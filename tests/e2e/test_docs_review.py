@@ -61,7 +61,6 @@ except flyte.errors.RuntimeUserError as error:
     assert endpoint.requests == []
 
 
-@pytest.mark.quick
 def test_the_commands_have_the_options_of_the_page() -> None:
     for line in COMMANDS.splitlines():
         _, command, *arguments = shlex.split(line)

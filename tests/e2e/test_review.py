@@ -422,7 +422,6 @@ def test_what_a_model_wrote_is_shown_letter_by_letter_and_can_not_leave_its_fenc
     assert opened == "````"
 
 
-@pytest.mark.quick
 def test_where_nobody_can_be_asked_it_is_said_before_anything_is_paid_for(
     endpoint: Endpoint, generate: Generate
 ) -> None:
