@@ -88,12 +88,7 @@ class Queue:
                 self.files.append((inputs / name).read_bytes())
             else:
                 (inputs / name).write_text(str(value))
-        command = []
-        for part in template.container.command:
-            placed = part.replace("/var/inputs", str(inputs)).replace("/var/outputs", str(outputs))
-            for name, address in addresses.items():
-                placed = placed.replace(f"{{{{.inputs.{name}}}}}", address)
-            command.append(placed)
+        command = placed(template, folder, addresses)
         assert command[0] in ("python", sys.executable)
         done = subprocess.run(
             [sys.executable, *command[1:]],
@@ -116,6 +111,26 @@ class Queue:
             path, kind = outputs / name, template.interface.outputs.variables[name].type.simple
             read.append(_READERS[kind](path.read_text()) if kind else FlyteFile(str(path)))
         return tuple(read) if len(read) > 1 else read[0]
+
+
+def placed(template: Any, folder: Path, addresses: Mapping[str, str]) -> list[str]:
+    """A container's command with other folders, and with the addresses that Flyte's propeller puts there.
+
+    Args:
+        template: The task, as it is registered.
+        folder: What has `inputs` and `outputs` in it.
+        addresses: Where each input lies that is a file or folder.
+
+    Returns:
+        The arguments.
+    """
+    command = []
+    for part in template.container.command:
+        argument = part.replace("/var/inputs", str(folder / "inputs")).replace("/var/outputs", str(folder / "outputs"))
+        for name, address in addresses.items():
+            argument = argument.replace(f"{{{{.inputs.{name}}}}}", address)
+        command.append(argument)
+    return command
 
 
 class Remote:

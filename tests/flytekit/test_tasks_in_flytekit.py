@@ -16,6 +16,7 @@ from typing import Any
 import flyte
 import flytekit
 import pytest
+from eager_queue import placed
 from flyte.io import File
 from flytekit import Secret, workflow
 from flytekit.configuration import Image, ImageConfig, SerializationSettings
@@ -248,6 +249,21 @@ async def test_the_image_is_the_lock(total: CodeGenEvalResult) -> None:
     assert serialised(total.as_task(image="registry.example/own:2")).container.image == "registry.example/own:2"
 
 
+async def test_a_ready_image_installs_the_lock_before_the_code_runs(total: CodeGenEvalResult) -> None:
+    lock = total.lock
+    assert lock
+    defaults = total.defaults.model_copy(update={"image_strategy": "install", "base_image": "registry.example/ready:1"})
+    pinned = lock.model_copy(update={"requirements": "idna==3.10 --hash=sha256:00\n"})
+    result = total.model_copy(update={"defaults": defaults, "lock": pinned})
+    ready = serialised(result.as_task()).container
+    built = serialised(result.as_task(image="registry.example/own:2")).container
+    assert (ready.image, built.image) == ("registry.example/ready:1", "registry.example/own:2")
+    # What installs comes first; the rest is the same.
+    assert list(ready.command)[-len(built.command) + 1 :] == list(built.command)[1:]
+    assert len(ready.command) > len(built.command)
+    assert compile(ready.command[2], "install", "exec")
+
+
 def run_container(template: Any, folder: Path, **values: str | bytes | tuple[str, bytes]) -> Callable[[str], str]:
     """Run a container's command with inputs staged as Flyte 1 stages them; gives a reader of the outputs."""
     inputs, outputs = folder / "inputs", folder / "outputs"
@@ -258,12 +274,7 @@ def run_container(template: Any, folder: Path, **values: str | bytes | tuple[str
         if isinstance(value, tuple):
             addresses[name], value = value
         (inputs / name).write_bytes(value if isinstance(value, bytes) else value.encode())
-    command = []
-    for part in template.container.command:
-        placed = part.replace("/var/inputs", str(inputs)).replace("/var/outputs", str(outputs))
-        for name, address in addresses.items():
-            placed = placed.replace(f"{{{{.inputs.{name}}}}}", address)
-        command.append(placed)
+    command = placed(template, folder, addresses)
     assert not any("{{" in part for part in command[4:])
     subprocess.run([sys.executable, *command[1:]], check=True, cwd=folder)
     return lambda name: (outputs / name).read_text(encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 import subprocess
 import sys
 from collections import OrderedDict
@@ -13,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from crossing import crossing
+from crossing import INPUTS, crossing
+from eager_queue import placed
 from flytekit import dynamic, task, workflow
 from flytekit.configuration import ImageConfig, SerializationSettings
 from flytekit.tools.translator import get_serializable
@@ -136,10 +136,7 @@ def staged(result: CodeGenEvalResult, place: Path, *, under_address: bool = True
     settings = SerializationSettings(image_config=ImageConfig(default_image=None))
     task = result.as_task(image="registry.example/codegen:1")
     template = get_serializable(OrderedDict(), settings, task).to_flyte_idl().template
-    command = []
-    for part in template.container.command:
-        placed = part.replace("/var/inputs", str(inputs)).replace("/var/outputs", str(outputs))
-        command.append(re.sub(r"{{\.inputs\.(\w+)}}", r"s3://bucket/raw/x/\1", placed))
+    command = placed(template, place, {name: f"s3://bucket/raw/x/{name}" for name in INPUTS})
     return subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, check=False, cwd=place)
 
 
