@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import flyte
 import pandas as pd
 import pytest
 from endpoint import Endpoint
-from flyte.io import File
+from flyte.io import Dir, File
 from flyte.sandbox import ImageConfig
 
 from flyteplugins.codegen import AutoCoderAgent
@@ -45,12 +46,28 @@ def test_an_empty_prompt(endpoint: Endpoint, prompt: str) -> None:
     assert "prompt is empty" in refused(endpoint, prompt=prompt)
 
 
-@pytest.mark.parametrize("kind", [list, dict[str, int], "float", bytes, pd.DataFrame, datetime.date, None])
+@pytest.mark.parametrize("kind", [set, dict[int, str], list[datetime.date], "float", bytes, decimal.Decimal, None])
 def test_a_type_that_is_not_supported(endpoint: Endpoint, kind: Any) -> None:
     message = refused(endpoint, inputs={"threshold": kind})
     assert "threshold" in message
     assert "timedelta" in message  # what is supported
     assert "total" in refused(endpoint, outputs={"total": kind})
+
+
+@pytest.mark.parametrize(
+    ("kind", "example", "said"),
+    [
+        (list[File], [], "must be a list of at least one File or path, and is empty"),
+        (Dir, "nowhere", "there is no folder"),
+        (pd.DataFrame, "nowhere.parquet", "there is no file"),
+        (dict, {"a": float("nan")}, "must be dict"),
+        (datetime.date, datetime.datetime(2026, 1, 1), "must be date"),
+    ],
+)
+def test_an_example_that_is_none_of_its_type(endpoint: Endpoint, kind: Any, example: Any, said: str) -> None:
+    message = refused(endpoint, inputs={"given": kind}, input_examples={"given": example})
+    assert "'given'" in message
+    assert said in message
 
 
 @pytest.mark.parametrize("name", ["two words", "2nd", "class", "", "a-b", "outputs", "self", "task", "_hidden"])
