@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -257,7 +257,14 @@ class Pod:
 
 
 def run_pod(
-    cluster: Cluster, program: Path, task: str, disk: Path, env: Mapping[str, str] | None = None, *, run: str = "r1"
+    cluster: Cluster,
+    program: Path,
+    task: str,
+    disk: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    run: str = "r1",
+    within: Sequence[str] = (),
 ) -> Pod:
     """One attempt at a task, in a pod that has nothing but its own disk and what the cluster keeps.
 
@@ -270,6 +277,7 @@ def run_pod(
         disk: The pod's disk; another folder for each pod.
         env: Further variables of the pod.
         run: Name of the run; that of another attempt for a retry.
+        within: The command that the pod's own is an argument of, such as one that takes something from it.
 
     Returns:
         How it ended.
@@ -282,6 +290,7 @@ def run_pod(
         (state / name).symlink_to(shared.resolve(), target_is_directory=True)
     cluster.put(f"{run}/{ACTION}/inputs.pb", b"")
     command = [
+        *within,
         *(sys.executable, "-c", "from flyte._bin.runtime import main; main()"),
         *("--inputs", f"{base}/{ACTION}/inputs.pb", "--outputs-path", f"{cluster.bucket}/{attempt}"),
         *("--version", "v1", "--run-base-dir", base, "--raw-data-path", f"{cluster.bucket}/raw"),

@@ -53,6 +53,7 @@ async def generates() -> str:
         store=os.environ.get("STORE"),
         image_strategy=os.environ.get("STRATEGY", "auto"),
         sandbox_retries=int(os.environ.get("RETRIES", "0")),
+        sandbox=os.environ.get("SANDBOX", "auto"),
         on_event=told,
     )
     result = await agent.generate.aio(
@@ -68,7 +69,8 @@ async def generates() -> str:
         return json.dumps({"ran": ran, "image": result.image, "warnings": result.receipt.warnings})
     used = {step: use.model_dump(exclude={"seconds"}) for step, use in result.usage.by_step.items()}
     total = result.usage.total.model_dump(exclude={"seconds"})
-    return json.dumps({"code": result.solution.code, "tests": result.tests, "used": used, "total": total})
+    made = {"code": result.solution.code, "tests": result.tests, "not_checked": result.receipt.not_checked}
+    return json.dumps({**made, "used": used, "total": total})
 '''
 
 TESTS = """
@@ -216,6 +218,29 @@ def test_a_sandbox_that_fails_in_a_pod_is_tried_again(
     assert retried.output, retried.error + retried.log
     assert (tmp_path / "second" / "trouble").read_text() == "x" * 12
     assert asked(endpoint) == ONCE
+
+
+def test_a_pod_that_permits_no_sandbox_is_told_before_anything_is_asked(
+    cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        pytest.skip("There is no bwrap on PATH, which could keep a pod from making user namespaces.")
+    within = [bwrap, "--unshare-user", "--disable-userns", "--dev-bind", "/", "/"]
+    no_docker = {"DOCKER_HOST": f"unix://{tmp_path}/no-docker.sock"}
+    refused = run_pod(cluster, program, "generates", tmp_path / "one", no_docker, within=within)
+    assert "Nothing here can run generated code in isolation." in refused.error, refused.log
+    assert "bubblewrap works in one whose pod template lets it make user namespaces" in refused.error
+    assert not refused.recoverable
+    assert not endpoint.requests
+
+
+def test_where_nothing_isolates_in_a_pod_that_is_said(cluster: Cluster, program: Path, tmp_path: Path) -> None:
+    pod = run_pod(cluster, program, "generates", tmp_path / "one", {"SANDBOX": "process"})
+    assert pod.output["code"] == CODE.lstrip(), pod.log
+    assert "EVENT Note  Sandbox: process, as asked for" in pod.log
+    assert "It can read the tokens that are mounted there, too." in pod.log
+    assert pod.output["not_checked"] == ["Nothing isolated the code from this machine."]
 
 
 @pytest.fixture
