@@ -24,7 +24,7 @@ from flytekit.core.type_engine import TypeEngine
 from flytekit.types.directory import FlyteDirectory
 from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
-from handmade import add_up
+from handmade import add_up, coded
 
 from flyteplugins.codegen import AutoCoderAgent as Flyte2Agent
 from flyteplugins.codegen.core.errors import InvalidRequestError
@@ -266,3 +266,63 @@ def test_both_flytes_generate_at_the_same_time(address: str, endpoint: Endpoint,
     asked_for = [request.step for request in endpoint.requests]
     # The two under flytekit are one request, and may have been under way together.
     assert 2 <= asked_for.count("code") <= 3
+
+
+CARRIES = """
+import argparse, json, shutil
+from pathlib import Path
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--options", required=True)
+    parser.add_argument("--outputs", default="/var/outputs")
+    args = parser.parse_args()
+    outputs = Path(args.outputs)
+    outputs.mkdir(parents=True, exist_ok=True)
+    if Path(args.table).read_bytes()[:4] != b"PAR1":
+        raise SystemExit("table: no Parquet file")
+    shutil.copyfile(args.table, outputs / "same")
+    (outputs / "options").write_text(json.dumps({"given": json.loads(args.options)}))
+
+
+if __name__ == "__main__":
+    main()
+"""
+TESTS_OF_CARRIES = """
+import pandas as pd
+
+
+def test_both_come_back(run_solution):
+    run = run_solution(table=pd.DataFrame({"n": [1, 2]}), options={"a": [1, None]})
+    assert run.outputs["options"] == {"given": {"a": [1, None]}}
+    assert list(run.outputs["same"]["n"]) == [1, 2]
+"""
+
+
+@dynamic
+def carried_through(address: str, table: pd.DataFrame) -> tuple[StructuredDataset, dict]:  # type: ignore[type-arg]
+    task_of_it = (
+        agent_at(address)
+        .generate(
+            "Give back what is given.",
+            inputs={"table": StructuredDataset, "options": dict},
+            outputs={"same": StructuredDataset, "options": dict},
+            input_examples={"table": pd.DataFrame({"n": [4]}), "options": {"a": 1}},
+        )
+        .as_task(name="carries")
+    )
+    given = task_of_it(table=table, options={"b": [2, 2.5]})
+    return given.same, given.options
+
+
+def test_tables_and_documents_are_generated_for_and_cross_a_workflow(address: str, endpoint: Endpoint) -> None:
+    endpoint.respond = lambda request: {
+        "plan": {"description": "Copies.", "approach": "Copy the file.", "packages": []},
+        "code": coded(CARRIES),
+        "tests": {"code": TESTS_OF_CARRIES, "packages": [], "coverage": []},
+    }[request.step or ""]
+    same, options = carried_through(address=address, table=pd.DataFrame({"n": [7, 8]}))
+    assert list(same.open(pd.DataFrame).all()["n"]) == [7, 8]
+    assert options == {"given": {"b": [2, 2.5]}}

@@ -20,6 +20,21 @@ def test_the_package_does_not_load_flytekit() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_flytekit_s_face_loads_nothing_heavy_of_ours() -> None:
+    done = run(
+        "import sys, flytekit, flyteplugins.codegen.flytekit as ours\n"
+        "ours.AutoCoderAgent()\n"
+        "heavy = {'litellm', 'jinja2', 'pandera', 'duckdb', 'polars', 'obstore'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_pod_of_a_run_loads_no_flytekit() -> None:
+    done = run("import sys, flyteplugins.codegen.sandbox.shipped\nassert 'flytekit' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
 def test_without_the_extra_it_is_named() -> None:
     done = run(
         "import sys; sys.modules['flytekit'] = None\n"
