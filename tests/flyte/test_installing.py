@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from staged import run_staged
 from wheels import index_of, lock_of, wheel
 
 from flyteplugins.codegen import AutoCoderAgent, CodeGenEvalResult
-from flyteplugins.codegen.core.environment import Lock
-from flyteplugins.codegen.core.errors import InvalidRequestError
+from flyteplugins.codegen.core.environment import EnvironmentSpec, Lock
+from flyteplugins.codegen.core.errors import EnvironmentBuildError, InvalidRequestError
 from flyteplugins.codegen.core.uv import uv_binary
+from flyteplugins.codegen.packages.resolve import resolve
+from flyteplugins.codegen.sandbox.environments import EnvironmentStore
 
 GREETS = """
 import argparse
@@ -176,6 +179,21 @@ async def test_debian_packages_need_an_image_that_has_them(greeter: Path) -> Non
     with pytest.raises(InvalidRequestError, match=r"ffmpeg.*base_image"):
         (await result_of(lock)).as_task(name="films")
     (await result_of(lock, base_image="registry.example/films:1")).as_task(name="films")
+
+
+async def test_environments_of_this_machine_come_from_wheels_where_uv_is_told_so(
+    greeter: Path, tmp_path: Path, codegen_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_FIND_LINKS", str(greeter.parent))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    lock = await resolve(EnvironmentSpec(python=python, packages=("greeter",)))
+    assert lock.requirements == lock_of(greeter).requirements
+    environment = await EnvironmentStore().ensure(lock)
+    assert list(environment.glob("lib/python3*/site-packages/greeter.py"))
+    with pytest.raises(EnvironmentBuildError, match="six"):
+        await resolve(EnvironmentSpec(python=python, packages=("six",)))
 
 
 def test_an_agent_says_how_images_come_about() -> None:
