@@ -76,7 +76,7 @@ def frames() -> pd.DataFrame:
     )
 
 
-@pytest.fixture(params=["bubblewrap", "docker"])
+@pytest.fixture(params=["bubblewrap", "docker", "process"])
 async def runtime(request: pytest.FixtureRequest) -> str:
     """The name of each sandbox that is here."""
     name = str(request.param)
