@@ -200,5 +200,5 @@ def test_an_agent_says_how_images_come_about() -> None:
     agent = AutoCoderAgent(image_strategy="install", base_image="python:3.12", wheels="/wheels")
     assert agent.image_strategy == "install"
     with pytest.raises(InvalidRequestError, match="image_strategy='cached' is unknown"):
-        AutoCoderAgent(image_strategy="cached")  # type: ignore[arg-type]
+        AutoCoderAgent(image_strategy="cached")  # type: ignore[arg-type]  # what is tested
     assert os.environ.get("FLYTEPLUGINS_CODEGEN_HOME")

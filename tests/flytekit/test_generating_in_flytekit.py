@@ -302,7 +302,7 @@ def test_both_come_back(run_solution):
 
 
 @dynamic
-def carried_through(address: str, table: pd.DataFrame) -> tuple[StructuredDataset, dict]:  # type: ignore[type-arg]
+def carried_through(address: str, table: pd.DataFrame) -> tuple[StructuredDataset, dict]:  # type: ignore[type-arg]  # so flytekit knows it
     task_of_it = (
         agent_at(address)
         .generate(
