@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from crossing import INPUTS, crossing
 from eager_queue import placed
-from flytekit import dynamic, task, workflow
+from flytekit import current_context, dynamic, task, workflow
 from flytekit.configuration import ImageConfig, SerializationSettings
 from flytekit.tools.translator import get_serializable
 from flytekit.types.directory import FlyteDirectory
@@ -60,8 +60,15 @@ def test_types_of_flytekit_are_declared_as_those_of_a_contract(everything: CodeG
 
 
 @task
-def made(rows: int) -> tuple[pd.DataFrame, dict]:  # type: ignore[type-arg]
+def made(rows: int) -> tuple[pd.DataFrame, dict]:  # type: ignore[type-arg]  # so flytekit knows it
     return pd.DataFrame({"n": range(rows)}), {"rows": rows, "deep": [1, 2.5, None, {"ü": "O'Brien"}]}
+
+
+@task
+def written(name: str) -> FlyteFile:
+    path = Path(current_context().working_directory) / f"{name}.csv"
+    path.write_text(name)
+    return FlyteFile(str(path))
 
 
 @pytest.mark.isolation
@@ -99,6 +106,25 @@ def test_values_of_python_are_taken_as_they_are(
     assert list(given.frame["n"]) == [1, 2]
     assert given.frame.shape == (2, 2)  # an index that says something became a column
     assert (given.options, json.loads(given.items)[0]) == ({"given": {"a": 1}}, [1, None])
+    assert given.table.open(pd.DataFrame).all().shape == (2, 2)
+
+
+@pytest.mark.isolation
+def test_promises_in_a_list_of_files_are_a_node(everything: CodeGenEvalResult, folder: Path, tmp_path: Path) -> None:
+    code = everything.as_task()
+
+    @workflow
+    def of_made_files(rows: int, folder: FlyteDirectory) -> tuple[str, dict]:  # type: ignore[type-arg]  # so flytekit knows it
+        files = [written(name="x"), written(name="y")]
+        table, _ = made(rows=rows)
+        given = code(table=table, options={"a": 1}, items=[], day=datetime.date(2026, 1, 1), folder=folder, files=files)
+        return given.items, given.options
+
+    assert sum("folder_of" in node.flyte_entity.name for node in of_made_files.nodes) == 1
+    assert not any("json_of" in node.flyte_entity.name for node in of_made_files.nodes)
+    items, options = of_made_files(rows=1, folder=FlyteDirectory(str(folder)))
+    assert json.loads(items) == [[], ["x.csv", "y.csv"]]
+    assert options == {"given": {"a": 1}}
 
 
 @pytest.mark.isolation

@@ -97,11 +97,14 @@ def _from_flytekit(value: Any) -> Any:
         return value.download()
     if isinstance(value, (list, tuple)) and any(isinstance(one, FlyteFile) for one in value):
         return [_from_flytekit(one) for one in value]
-    if isinstance(value, StructuredDataset):
-        import pandas as pd
+    return frame_in(value) if isinstance(value, StructuredDataset) else value
 
-        return value.dataframe if isinstance(value.dataframe, pd.DataFrame) else value.open(pd.DataFrame).all()
-    return value
+
+def frame_in(dataset: StructuredDataset) -> Any:
+    """The table of a dataset, which one that was made in this process has at hand. Blocks where it lies in a store."""
+    import pandas as pd
+
+    return dataset.dataframe if isinstance(dataset.dataframe, pd.DataFrame) else dataset.open(pd.DataFrame).all()
 
 
 async def to_flytekit(outputs: Any) -> Any:

@@ -19,13 +19,13 @@ from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.sync import BoundTwoFaced
 from flyteplugins.codegen.core.values import format_value, parse_value
 from flyteplugins.codegen.data.samples import take_in_table
+from flyteplugins.codegen.flytekit.convert import frame_in
 
 
 @task  # type: ignore[untyped-decorator] # flytekit has no types
 def parquet_of(table: StructuredDataset) -> FlyteFile:
     """A table as a Parquet file. An index that is not the default one becomes columns."""
-    frame = table.open(pd.DataFrame).all()
-    return FlyteFile(BoundTwoFaced(take_in_table)(frame, pinned.store(), "table").path)
+    return FlyteFile(BoundTwoFaced(take_in_table)(frame_in(table), pinned.store(), "table").path)
 
 
 @task  # type: ignore[untyped-decorator] # flytekit has no types
@@ -49,7 +49,7 @@ def json_of(document: dict) -> str:  # type: ignore[type-arg] # so flytekit know
 @task  # type: ignore[untyped-decorator] # flytekit has no types
 def dict_of(file: FlyteFile) -> dict:  # type: ignore[type-arg] # so flytekit knows it
     """The JSON object in a file."""
-    return parse_value(Path(file.download()).read_text(encoding="utf-8"), "dict")  # type: ignore[return-value]
+    return parse_value(Path(file.download()).read_text(encoding="utf-8"), "dict")  # type: ignore[return-value]  # a JSON object
 
 
 @task  # type: ignore[untyped-decorator] # flytekit has no types

@@ -87,4 +87,10 @@ def _through(name: str | None, value: Any) -> Any:
         return value
     convert = getattr(nodes, name)
     (parameter,) = convert.python_interface.inputs
-    return convert(**{parameter: value})
+    # A value that is at hand takes no task. A dataset that no task gave could not be opened, though.
+    at_hand = name != "dataset_of" and not any(isinstance(one, Promise) for one in (*_held(value), value))
+    return (convert.task_function if at_hand else convert)(**{parameter: value})
+
+
+def _held(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else []
