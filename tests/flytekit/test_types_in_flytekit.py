@@ -78,7 +78,12 @@ def test_every_type_crosses(around: Any, everything: CodeGenEvalResult, folder: 
 
     @around  # type: ignore[untyped-decorator] # flytekit has no types
     def through(
-        rows: int, items: str, day: datetime.date, folder: FlyteDirectory, files: list[FlyteFile]
+        rows: int,
+        items: str,
+        day: datetime.date,
+        folder: FlyteDirectory,
+        files: list[FlyteFile],
+        # flytekit knows `dict` without its types
     ) -> tuple[StructuredDataset, pd.DataFrame, dict, str, datetime.date, FlyteDirectory]:  # type: ignore[type-arg]
         table, options = made(rows=rows)
         given = code(table=table, options=options, items=items, day=day, folder=folder, files=files)
