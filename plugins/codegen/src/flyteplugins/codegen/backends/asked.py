@@ -78,9 +78,7 @@ class Asked:
     def _examples(self, contract: Contract) -> dict[str, Any]:
         """The examples by input; what was pinned before is put together again."""
         given = dict(self.input_examples or {})
-        several = {
-            key: file for key, file in given.items() if "/" in key and key.partition("/")[0] in contract.inputs
-        }
+        several = {key: file for key, file in given.items() if "/" in key and key.partition("/")[0] in contract.inputs}
         return {name: value for name, value in given.items() if name not in several} | grown(contract, several)
 
     @property
