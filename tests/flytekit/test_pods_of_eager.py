@@ -15,10 +15,11 @@ import flyte
 import pytest
 from eager_queue import Queue, Remote
 from endpoint import Endpoint
-from flytekit import eager
-from flytekit.configuration import ImageConfig, SerializationSettings
+from flytekit import ImageSpec, eager
+from flytekit.configuration import Image, ImageConfig, SerializationSettings
 from flytekit.core.context_manager import ExecutionState, FlyteContextManager
 from flytekit.core.worker_queue import Controller
+from flytekit.models.core.identifier import Identifier, ResourceType
 from flytekit.types.file import FlyteFile
 from handmade import add_up
 
@@ -169,12 +170,47 @@ async def test_a_secret_is_given_to_the_pod_by_flyte(queue: Queue, tmp_path: Pat
     assert (secret.group, secret.key, secret.env_var) == ("shop", "token", "SHOP_TOKEN")
 
 
-async def test_without_an_image_of_its_own_the_pod_asks_for_one(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+@eager(container_image="registry.example/of-its-own:3")  # type: ignore[untyped-decorator] # flytekit has no types
+async def with_an_image() -> None:
+    """A workflow whose pod has another image than its project."""
+
+
+@eager(container_image=ImageSpec(name="spec"))  # type: ignore[untyped-decorator] # flytekit has no types
+async def with_a_spec() -> None:
+    """A workflow whose image was built for it."""
+
+
+@pytest.mark.parametrize(
+    ("workflow", "default", "image"),
+    [
+        (pipeline, "registry.example/project:1", "registry.example/project:1"),
+        (with_an_image, "registry.example/project:1", "registry.example/of-its-own:3"),
+        (with_a_spec, "registry.example/project:1", None),
+        (pipeline, None, None),
+    ],
+)
+async def test_the_pods_have_the_image_that_the_workflow_was_registered_with(
+    workflow: Any, default: str | None, image: str | None, queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("FLYTE_INTERNAL_IMAGE")
     runtime, _ = await choose("auto")
-    with pytest.raises(InvalidRequestError, match="run_image"):
-        PodRuntime(runtime)
-    assert PodRuntime(runtime, image="registry.example/own:1").name == runtime.name
+    config = ImageConfig(default_image=Image("default", *default.rsplit(":", 1)) if default else None)
+    task_id = Identifier(ResourceType.TASK, "p", "d", workflow.name, "v1")
+    context = FlyteContextManager.current_context()
+    parameters = context.user_space_params.builder()
+    parameters.task_id = task_id
+    state = context.execution_state.with_params(user_space_params=parameters.build())
+    builder = context.with_execution_state(state).with_serialization_settings(SerializationSettings(config))
+    with FlyteContextManager.with_context(builder):
+        if image is None:
+            with pytest.raises(InvalidRequestError, match="run_image"):
+                PodRuntime(runtime)
+        else:
+            pods, job = await a_job(tmp_path, "print(1)\n")
+            await pods.run(job)
+            (template,) = queue.templates.values()
+            assert template.container.image == image
+        assert PodRuntime(runtime, image="registry.example/own:1").name == runtime.name
 
 
 async def test_environments_are_an_image_spec_where_images_are_built(queue: Queue, tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from flytekit import ContainerTask, FlyteContextManager, ImageSpec, Resources
+from flytekit import ContainerTask, FlyteContext, FlyteContextManager, ImageSpec, Resources
+from flytekit.configuration import ImageConfig
 from flytekit.constants import CopyFileDetection
 from flytekit.core.base_task import TaskMetadata
 from flytekit.core.constants import FLYTE_INTERNAL_IMAGE_ENV_VAR
-from flytekit.core.context_manager import ExecutionState
+from flytekit.core.context_manager import ExecutionState, FlyteEntities
+from flytekit.core.python_auto_container import get_registerable_container_image
 from flytekit.types.file import FlyteFile
 
 from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
@@ -81,14 +83,15 @@ class PodRuntime:
         self.isolates = runtime.isolates
         self.installs_system_packages = runtime.installs_system_packages
         self._runtime = runtime
-        self._image = image or _own_image()
+        context = FlyteContextManager.current_context()
+        self._image = image or _own_image(context)
         self._build = build
         self._registry = registry
         self._secrets = tuple(secrets)
         flytekit_secrets(self._secrets)  # one that Flyte 1 can't have is refused before anything is paid for
         self._retries = retries
         self._locks: dict[str, Lock] = {}
-        self._queue = FlyteContextManager.current_context().worker_queue
+        self._queue = context.worker_queue
 
     async def probe(self) -> Availability:
         """Find out whether the sandbox can be used in this pod, and so in others of its image."""
@@ -226,14 +229,24 @@ def environment_image(
     )
 
 
-def _own_image() -> str:
-    image = os.environ.get(FLYTE_INTERNAL_IMAGE_ENV_VAR)
-    if not image:
+def _own_image(context: FlyteContext) -> str:
+    """What this pod runs on: what its image says of itself, else the task, else the project as it was registered."""
+    if image := os.environ.get(FLYTE_INTERNAL_IMAGE_ENV_VAR):
+        return image
+    settings = context.serialization_settings
+    config = settings.image_config if settings else ImageConfig()
+    identifier = context.user_space_params.task_id if context.user_space_params else None
+    registered = {getattr(entity, "name", None): entity for entity in FlyteEntities.entities}
+    wanted = getattr(registered.get(identifier.name if identifier else None), "container_image", None)
+    if wanted and not isinstance(wanted, ImageSpec):
+        return str(get_registerable_container_image(wanted, config))
+    found = config.find_image(wanted.id) if wanted else config.default_image
+    if found is None:
         raise InvalidRequestError(
-            f"The pod of this workflow does not say which image it runs on: {FLYTE_INTERNAL_IMAGE_ENV_VAR} is not set. "
-            "Name the image for the pods of its checks: AutoCoderAgent(run_image=...)."
+            "It is not known here which image the pod of this workflow runs on. Name the image for the pods of its "
+            "checks: AutoCoderAgent(run_image=...)."
         )
-    return image
+    return str(found.full)
 
 
 def in_pods(runtime: Any, **settings: Any) -> Any:
