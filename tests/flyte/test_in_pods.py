@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from flyteplugins.codegen import AutoCoderAgent
 from flyteplugins.codegen.core.events import Event, ModelAnswered
 
 env = flyte.TaskEnvironment("pod")
+answered = set()
 
 
 def told(event: Event) -> None:
@@ -40,7 +42,10 @@ def told(event: Event) -> None:
         name = "ImageNote"
     if name == "plan" and "TROUBLE" in os.environ:
         pathlib.Path(os.environ["TROUBLE"]).touch()
-    if name == os.environ.get("DIES_AFTER"):
+    if isinstance(event, ModelAnswered):
+        answered.add(name)
+    # Code and tests are written side by side: what is in flight when a pod is lost was not recorded.
+    if name == os.environ.get("DIES_AFTER") or os.environ.get("DIES_AFTER") == "+".join(sorted(answered - {"plan"})):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -121,7 +126,7 @@ def test_a_retry_of_a_pod_that_was_killed_asks_for_nothing_again(
     cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
 ) -> None:
     """Killed once for each stage, the task asks as often as one that nothing disturbs, and gives the same."""
-    for attempt, event in enumerate(["plan", "tests", "CheckFinished"]):
+    for attempt, event in enumerate(["plan", "code+tests", "CheckFinished"]):
         killed = run_pod(cluster, program, "generates", tmp_path / str(attempt), {"DIES_AFTER": event})
         assert killed.exit_code == -9, killed.log
     retried = run_pod(cluster, program, "generates", tmp_path / "last")
@@ -148,9 +153,15 @@ def test_a_retry_of_a_task_that_failed_after_generating_asks_for_nothing_again(
 def test_a_failure_of_the_endpoint_is_asked_again_and_what_was_answered_is_not(
     cluster: Cluster, program: Path, endpoint: Endpoint, tmp_path: Path
 ) -> None:
-    endpoint.respond = lambda request: (
-        Reply(status=401, error="key is revoked") if request.step == "tests" else answer(request)
-    )
+    def respond(request: Received) -> Any:
+        if request.step != "tests":
+            return answer(request)
+        deadline = time.monotonic() + 60
+        while "ask_code" not in cluster.traces.values() and time.monotonic() < deadline:
+            time.sleep(0.05)  # what is in flight when a generation ends is not recorded
+        return Reply(status=401, error="key is revoked")
+
+    endpoint.respond = respond
     failed = run_pod(cluster, program, "generates", tmp_path / "one")
     assert "key is revoked" in failed.error
     assert failed.recoverable
