@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from flyte.io import DataFrame, File
 from flyte.types import TypeEngine, TypeTransformer
-from flyteidl2.core import literals_pb2, types_pb2
 
 from flyteplugins.codegen.core import pinned
 from flyteplugins.codegen.core.contract import FRAMES, PANDAS, VALUE_TYPES
@@ -132,15 +131,17 @@ class Table(DataFrame):
         return cls(uri=file.path, format=_FORMATS["DataFrame"], hash=file.hash)
 
     async def all(self) -> Any:
-        """The rows, in the type that `open` was told; Flyte's own way copies a local file to a run's folder first."""
-        from flyte.io._dataframe.dataframe import flyte_dataset_transformer  # it has no public name for its decoders
+        """The rows, in the type that `open` was told."""
+        import pandas as pd
+        from pyarrow import Table as ArrowTable
+        from pyarrow import parquet
 
-        if self._dataframe_type is None:
-            raise ValueError("Say which type the rows are to have: `await table.open(pandas.DataFrame).all()`.")
-        kind = types_pb2.StructuredDatasetType(format=_FORMATS["DataFrame"])
-        metadata = literals_pb2.StructuredDatasetMetadata(structured_dataset_type=kind)
-        literal = literals_pb2.StructuredDataset(uri=self.uri, metadata=metadata)
-        return await flyte_dataset_transformer.open_as(literal, self._dataframe_type, metadata)
+        readers: dict[Any, Any] = {pd.DataFrame: pd.read_parquet, ArrowTable: parquet.read_table}
+        path = str(self.uri).removeprefix("file://")
+        if "://" in path or self._dataframe_type not in readers:
+            return await super().all()
+        # Flyte copies a local file to the folder of a run first, and outside of a run there is none.
+        return await asyncio.to_thread(readers[self._dataframe_type], path)
 
 
 class _DocumentInput(TypeTransformer[Any]):
@@ -150,22 +151,19 @@ class _DocumentInput(TypeTransformer[Any]):
         super().__init__(name=f"codegen-{kind}-input", t=_INPUTS[kind], enable_type_assertions=False)
         self._kind = kind
 
-    def get_literal_type(self, t: type[Any]) -> types_pb2.LiteralType:
+    def get_literal_type(self, t: type[Any]) -> Any:
         """Text."""
-        return types_pb2.LiteralType(simple=types_pb2.SimpleType.STRING)
+        return TypeEngine.to_literal_type(str)
 
-    async def to_literal(
-        self, python_val: Any, python_type: type[Any], expected: types_pb2.LiteralType
-    ) -> literals_pb2.Literal:
+    async def to_literal(self, python_val: Any, python_type: type[Any], expected: Any) -> Any:
         """The document; a text is taken for one, as a command line gives it."""
         text = python_val if isinstance(python_val, str) else format_value(python_val)
         parse_value(text, self._kind)
-        primitive = literals_pb2.Primitive(string_value=text)
-        return literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=primitive))
+        return await TypeEngine.to_literal(text, str, expected)
 
-    async def to_python_value(self, lv: literals_pb2.Literal, expected_python_type: type[Any]) -> Any:
+    async def to_python_value(self, lv: Any, expected_python_type: type[Any]) -> Any:
         """The dict or the list."""
-        return parse_value(lv.scalar.primitive.string_value, self._kind)
+        return parse_value(await TypeEngine.to_python_value(lv, str), self._kind)
 
 
 class _ByFile(TypeTransformer[Any]):
@@ -175,18 +173,17 @@ class _ByFile(TypeTransformer[Any]):
         super().__init__(name=f"codegen-{marker.__name__}", t=marker, enable_type_assertions=False)
         self._kind = kind
 
-    def get_literal_type(self, t: type[Any]) -> types_pb2.LiteralType:
+    def get_literal_type(self, t: type[Any]) -> Any:
         """A file, with its format."""
-        single = types_pb2.BlobType.BlobDimensionality.SINGLE
-        return types_pb2.LiteralType(blob=types_pb2.BlobType(format=_FORMATS[self._kind], dimensionality=single))
+        literal_type = TypeEngine.to_literal_type(File)
+        literal_type.blob.format = _FORMATS[self._kind]
+        return literal_type
 
-    async def to_literal(
-        self, python_val: Any, python_type: type[Any], expected: types_pb2.LiteralType
-    ) -> literals_pb2.Literal:
+    async def to_literal(self, python_val: Any, python_type: type[Any], expected: Any) -> Any:
         """The file of an output."""
         return await TypeEngine.to_literal(python_val, File, expected)
 
-    async def to_python_value(self, lv: literals_pb2.Literal, expected_python_type: type[Any]) -> Any:
+    async def to_python_value(self, lv: Any, expected_python_type: type[Any]) -> Any:
         """What was declared."""
         return await typed(self._kind, await TypeEngine.to_python_value(lv, File))
 
@@ -194,13 +191,11 @@ class _ByFile(TypeTransformer[Any]):
 class _TableInput(_ByFile):
     """A table that becomes a file on its way in."""
 
-    def get_literal_type(self, t: type[Any]) -> types_pb2.LiteralType:
+    def get_literal_type(self, t: type[Any]) -> Any:
         """A file of any format: those that callers pass say none."""
         return TypeEngine.to_literal_type(File)
 
-    async def to_literal(
-        self, python_val: Any, python_type: type[Any], expected: types_pb2.LiteralType
-    ) -> literals_pb2.Literal:
+    async def to_literal(self, python_val: Any, python_type: type[Any], expected: Any) -> Any:
         """A DataFrame as a file, which is uploaded where a cluster is to read it."""
         if not isinstance(python_val, File):
             try:
@@ -209,7 +204,7 @@ class _TableInput(_ByFile):
                 raise TypeError(str(error)) from None
         return await super().to_literal(python_val, File, expected)
 
-    async def to_python_value(self, lv: literals_pb2.Literal, expected_python_type: type[Any]) -> Any:
+    async def to_python_value(self, lv: Any, expected_python_type: type[Any]) -> Any:
         """The file: nobody but the sandbox reads it."""
         return await TypeEngine.to_python_value(lv, File)
 
