@@ -17,6 +17,7 @@ from typing import Any
 import flyte
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from flyte.io import DataFrame, Dir, File
@@ -250,6 +251,27 @@ async def table_from(result: CodeGenEvalResult, options: dict[str, Any]) -> pd.D
     table = await result.as_task(name="inner").aio(table=pd.DataFrame({"a": options["a"]}), options=options)
     assert isinstance(table, pd.DataFrame)
     return table
+
+
+@env.task
+async def rows_of(table: DataFrame) -> int:
+    """A task that reads a table."""
+    return len(await table.open(pd.DataFrame).all())
+
+
+@env.task
+async def table_to_others(result: CodeGenEvalResult) -> tuple[DataFrame, int, int]:
+    """A task that hands the table of a generated one to another, and on."""
+    table = await result.as_task(name="inner").aio(table=pd.DataFrame({"a": [1, 2]}))
+    return table, await rows_of(table), (await table.open(pa.Table).all()).num_rows
+
+
+def test_a_table_goes_on_to_other_tasks() -> None:
+    result = asyncio.run(mirror({"table": DataFrame}))
+    table, *rows = flyte.with_runcontext(mode="local").run(table_to_others, result).outputs()
+    assert rows == [2, 2]
+    again = result.run(table=table)  # now from the folder that Flyte keeps it in
+    assert asyncio.run(again.open(pd.DataFrame).all())["a"].tolist() == [1, 2]
 
 
 async def test_flyte_runs_the_task_and_gives_what_was_declared(folder: Path) -> None:
