@@ -84,6 +84,14 @@ async def runtime(request: pytest.FixtureRequest) -> str:
     for one in await survey():
         if one.name == name and not one.available:
             pytest.skip(f"{name}: {one.reason}")
+    if name == "docker":
+        import docker
+
+        base = f"flyteplugins-codegen-base:py{sys.version_info.major}.{sys.version_info.minor}"
+        try:
+            docker.from_env().images.get(base)
+        except docker.errors.ImageNotFound:
+            pytest.skip(f"the Docker engine has no {base}: run images/build-base.sh")
     return name
 
 
