@@ -645,7 +645,7 @@ GUARDED = changed(
 )
 """Two of its mutants do harm, in a lane each; after them comes one that sorts the other way round."""
 
-END_LANES = """
+ABOVE = """
 import glob, os, signal
 parents = {}
 for path in glob.glob("/proc/[0-9]*/stat"):
@@ -654,9 +654,15 @@ for path in glob.glob("/proc/[0-9]*/stat"):
 above = [os.getpid()]
 while parents.get(above[-1]):
     above.append(parents[above[-1]])
+"""
+END_LANES = f"""{ABOVE}
 for pid, parent in parents.items():
     if parent not in above and parents.get(parent) in above[1:]:
         os.kill(pid, signal.SIGKILL)
+"""
+INTERRUPT_TESTS = f"""{ABOVE}
+for pid in above[1:-1]:
+    os.kill(pid, signal.SIGINT)
 """
 MEDDLE = """
 import glob, time
@@ -674,6 +680,7 @@ while True:
         pytest.param("os.kill(os.getppid(), signal.SIGKILL)", True, id="ends what started it"),
         pytest.param("os.kill(int('-1'), signal.SIGKILL)", True, id="ends all that it may"),
         pytest.param(f"exec({END_LANES!r})", True, id="ends those that run the others"),
+        pytest.param(f"exec({INTERRUPT_TESTS!r})", True, id="interrupts the tests"),
         pytest.param("while True: pass", True, id="never ends"),
         pytest.param(
             f"subprocess.Popen([sys.executable, '-c', {MEDDLE!r}], start_new_session=True)",

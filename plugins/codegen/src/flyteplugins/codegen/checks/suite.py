@@ -158,8 +158,6 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
             return await _apart(subject, bench, variants)
         return SuiteResult(None, limit_failure("tests", error, "The run of the tests", bench.limits))
     report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
-    if report is None and variants.files() and ALL_PASSED in execution.stdout:
-        return await _apart(subject, bench, variants)
     output = shortened(f"{execution.stdout.strip()}\n{execution.stderr.strip()}".strip())
     cases = tuple(
         TestCase(
@@ -173,6 +171,8 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
     seconds = report.seconds if report else execution.seconds
     run = SuiteRun(exit_code=execution.exit_code, cases=cases, output=output, seconds=seconds)
     if failure := _failure(run, report, bench):
+        if variants.files() and ALL_PASSED in execution.stdout:
+            return await _apart(subject, bench, variants)
         return SuiteResult(run, failure)
     refusals = tuple(_refusal(names) for names in (report.variants if report else ()))
     if len(refusals) != len(variants.files()):

@@ -506,14 +506,14 @@ class Copy:
 
     def order(self, argument: Any) -> None:
         """Let it call the function and end."""
+        order, self._order = self._order, -1  # closed below, whatever happens
         with contextlib.suppress(BrokenPipeError):
-            _write_all(self._order, json.dumps(argument).encode())
-        self._order = -1
+            _write_all(order, json.dumps(argument).encode())
 
     def result(self) -> Any:
         """What the function returned, once it has; None if the copy ended before."""
-        result = _read_all(self._result)
-        self._result = -1
+        descriptor, self._result = self._result, -1  # as above
+        result = _read_all(descriptor)
         return json.loads(result) if result else None
 
     def close(self) -> None:
