@@ -63,20 +63,17 @@ class ControlGroup:
 
     def close(self) -> None:
         """Remove the group; its processes have ended."""
-        deadline = time.monotonic() + _SECONDS_TO_REMOVE
-        for folder in {*self._folders.values()}:
-            # The kernel holds a group for a moment after its last process is gone.
-            while not _remove(folder) and time.monotonic() < deadline:
-                time.sleep(0.005)
+        _remove_all({*self._folders.values()})
 
 
 def sweep_groups() -> None:
     """Remove the groups of processes of ours that were killed; those that somebody uses stay. Blocks."""
+    left: set[Path] = set()
     for parent in {*_parents().values()}:
         with contextlib.suppress(OSError):
-            for folder in parent.glob(f"{_PREFIX}*"):
-                if is_gone(folder.name.removeprefix(_PREFIX).partition("-")[0]):
-                    _remove(folder)
+            groups = parent.glob(f"{_PREFIX}*")
+            left |= {group for group in groups if is_gone(group.name.removeprefix(_PREFIX).partition("-")[0])}
+    _remove_all(left)
 
 
 def _parents() -> dict[str, Path]:
@@ -147,6 +144,14 @@ def _limit(folder: Path, controller: str, limits: Limits) -> None:
         (folder / "memory.limit_in_bytes").write_text(str(limits.memory_bytes))
         with contextlib.suppress(OSError):
             (folder / "memory.memsw.limit_in_bytes").write_text(str(limits.memory_bytes))
+
+
+def _remove_all(folders: set[Path]) -> None:
+    deadline = time.monotonic() + _SECONDS_TO_REMOVE
+    for folder in folders:
+        # The kernel holds a group for a moment after its last process is gone.
+        while not _remove(folder) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
 
 def _remove(folder: Path) -> bool:
