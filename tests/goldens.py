@@ -32,7 +32,7 @@ def assert_golden(name: str, told: str) -> None:
 
 
 def neutral(told: str) -> str:
-    """The text with the versions of Flyte and Python, hashes and packed code taken out."""
+    """The text with the versions of Flyte and Python, its registry, hashes and packed code taken out."""
     for pattern, instead in (
         (r'args: "\\"\\"\\"What a container on a cluster runs.*', 'args: "<cluster_entry.py>"'),
         (r'args: "\\"\\"\\"What a container of a ready image.*', 'args: "<cluster_install.py>"'),
@@ -40,6 +40,7 @@ def neutral(told: str) -> str:
         (r'args: "H4sI[A-Za-z0-9+/=]{50,}"', 'args: "<the images>"'),
         (r'discovery_version: "[0-9a-f]{32,}"', 'discovery_version: "<hash>"'),
         (r'image: "(\S*?):[^"/]+"', r'image: "\1:<tag>"'),
+        (r'image: "[^"/]+/flyteorg/', 'image: "<registry>/flyteorg/'),
         (r'version: "\d+\.\d+\.\d+[^"]*"', 'version: "<of Flyte>"'),
         (r"/uploads/[0-9a-f]{32}/fast[^\"]*", "/uploads/<hash>/<the project>"),
         (r"/uploads/[0-9a-f]{32}/", "/uploads/<hash>/"),

@@ -163,7 +163,7 @@ async def test_nothing_is_installed_where_there_are_no_packages() -> None:
     built = other.as_task(name="none")
     built.environment()
     assert list(container.args) == list(serialize(built).task_template.container.args)
-    assert container.image.startswith("ghcr.io/flyteorg/flyte:py3.")
+    assert container.image.partition("/")[2].startswith("flyteorg/flyte:py3.")
 
 
 async def test_what_is_sent_to_a_cluster(greeter: Path) -> None:

@@ -241,11 +241,11 @@ async def test_the_image_is_the_lock(total: CodeGenEvalResult) -> None:
         requirements="pandas==2.3.3 \\\n    --hash=sha256:00\nnumpy==2.3.5 \\\n    --hash=sha256:01\n",
         system_packages=("libgomp1",),
     )
-    spec = image_of(lock, "ghcr.io/team")
+    spec = image_of(lock, "registry.example/team")
     assert spec.packages == ["pandas==2.3.3", "numpy==2.3.5"]
     assert (spec.apt_packages, spec.python_version, spec.platform) == (["libgomp1"], "3.12", "linux/arm64")
-    assert spec.image_name().startswith("ghcr.io/team/codegen:")
-    assert image_of(lock, "ghcr.io/team").id == spec.id
+    assert spec.image_name().startswith("registry.example/team/codegen:")
+    assert image_of(lock, "registry.example/team").id == spec.id
     assert serialised(total.as_task(image="registry.example/own:2")).container.image == "registry.example/own:2"
 
 
