@@ -7,35 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from endpoint import Endpoint, Received
-from handmade import TOTAL
+from endpoint import Endpoint
+from handmade import add_up
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
 GENERATES, SETS = (text for text in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "AutoCoderAgent(" in text)
 RUNS = """
 flyte.with_runcontext(mode="local").run(generate, File(path="sales.csv"))
 """
-TESTS = """
-def test_amounts_are_added(run_solution, tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("amount\\n1.5\\n-4\\n3\\n")
-    run = run_solution(sales=path)
-    assert run.outputs == {"total": 0.5, "rows": 3}
-"""
-CODE = TOTAL.replace(
-    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
-)
-
-
-def answer(request: Received) -> Any:
-    return {
-        "plan": {"description": "Add up the amounts.", "approach": "Read the CSV, sum `amount`.", "packages": []},
-        "code": {"code": CODE, "packages": [], "system_packages": [], "examples": []},
-        "tests": {"code": TESTS, "packages": [], "coverage": []},
-    }[request.step or ""]
 
 
 def run(program: str, folder: Path, **env: str) -> str:
@@ -53,7 +34,7 @@ def run(program: str, folder: Path, **env: str) -> str:
 
 @pytest.mark.isolation
 def test_the_task_that_generates(endpoint: Endpoint, tmp_path: Path) -> None:
-    endpoint.respond = answer
+    endpoint.respond = add_up
     (tmp_path / "sales.csv").write_text("amount\n1\n2.5\n")
     told = run(GENERATES + RUNS, tmp_path, OPENAI_API_KEY="key", OPENAI_BASE_URL=endpoint.url)
     assert "(3.5, 2)" in told

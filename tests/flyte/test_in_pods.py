@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cluster import Cluster, cluster_of, run_container, run_pod
 from endpoint import Endpoint, Received, Reply
-from handmade import TOTAL
+from handmade import STRICT_TOTAL, add_up
 
 pytestmark = pytest.mark.isolation
 
@@ -78,26 +78,6 @@ async def generates() -> str:
     return json.dumps({**made, "used": used, "total": total})
 '''
 
-TESTS = """
-def test_amounts_are_added(run_solution, tmp_path):
-    path = tmp_path / "sales.csv"
-    path.write_text("amount\\n1.5\\n-4\\n3\\n")
-    run = run_solution(sales=path)
-    assert run.outputs == {"total": 0.5, "rows": 3}
-"""
-CODE = TOTAL.replace(
-    "    outputs = Path", '    if not amounts:\n        raise SystemExit("sales: no rows")\n    outputs = Path'
-)
-
-
-def answer(request: Received) -> Any:
-    """What a model that knows the job says to each step."""
-    return {
-        "plan": {"description": "Add up the amounts.", "approach": "Read the CSV, sum `amount`.", "packages": []},
-        "code": {"code": CODE, "packages": [], "system_packages": [], "examples": []},
-        "tests": {"code": TESTS, "packages": [], "coverage": []},
-    }[request.step or ""]
-
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
@@ -107,7 +87,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def program(tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Path:
-    endpoint.respond = answer
+    endpoint.respond = add_up
     monkeypatch.setenv("ENDPOINT", endpoint.url)
     path = tmp_path / "program" / "generating.py"
     path.parent.mkdir()
@@ -146,7 +126,7 @@ def test_a_retry_of_a_task_that_failed_after_generating_asks_for_nothing_again(
     failed = run_pod(cluster, program, "generates", tmp_path / "one", {"FAILS": "yes"})
     assert "something else" in failed.error
     assert failed.recoverable
-    assert run_pod(cluster, program, "generates", tmp_path / "two").output["code"] == CODE.lstrip()
+    assert run_pod(cluster, program, "generates", tmp_path / "two").output["code"] == STRICT_TOTAL.lstrip()
     assert asked(endpoint) == ONCE
 
 
@@ -155,7 +135,7 @@ def test_a_failure_of_the_endpoint_is_asked_again_and_what_was_answered_is_not(
 ) -> None:
     def respond(request: Received) -> Any:
         if request.step != "tests":
-            return answer(request)
+            return add_up(request)
         deadline = time.monotonic() + 60
         while "ask_code" not in cluster.traces.values() and time.monotonic() < deadline:
             time.sleep(0.05)  # what is in flight when a generation ends is not recorded
@@ -165,9 +145,9 @@ def test_a_failure_of_the_endpoint_is_asked_again_and_what_was_answered_is_not(
     failed = run_pod(cluster, program, "generates", tmp_path / "one")
     assert "key is revoked" in failed.error
     assert failed.recoverable
-    endpoint.respond = answer
+    endpoint.respond = add_up
     retried = run_pod(cluster, program, "generates", tmp_path / "two")
-    assert retried.output["code"] == CODE.lstrip(), retried.log
+    assert retried.output["code"] == STRICT_TOTAL.lstrip(), retried.log
     assert asked(endpoint) == ONCE + Counter(["tests"])
     assert retried.output["total"]["calls"] == len(ONCE)
 
@@ -248,7 +228,7 @@ def test_a_pod_that_permits_no_sandbox_is_told_before_anything_is_asked(
 
 def test_where_nothing_isolates_in_a_pod_that_is_said(cluster: Cluster, program: Path, tmp_path: Path) -> None:
     pod = run_pod(cluster, program, "generates", tmp_path / "one", {"SANDBOX": "process"})
-    assert pod.output["code"] == CODE.lstrip(), pod.log
+    assert pod.output["code"] == STRICT_TOTAL.lstrip(), pod.log
     assert "EVENT Note  Sandbox: process, as asked for" in pod.log
     assert "It can read the tokens that are mounted there, too." in pod.log
     assert pod.output["not_checked"] == ["Nothing isolated the code from this machine."]

@@ -19,7 +19,7 @@ from flyte.io import Dir, File
 
 from flyteplugins.codegen.checks.faults import environment_failure, limit_failure
 from flyteplugins.codegen.checks.head_start import OTHER_ORDER, preludes
-from flyteplugins.codegen.checks.subject import SOLUTION_PATH, Bench, Subject, input_arguments, input_files
+from flyteplugins.codegen.checks.subject import Bench, Subject, input_arguments, input_files
 from flyteplugins.codegen.checks.text import last_lines, shortened, signature
 from flyteplugins.codegen.core.contract import FRAMES, OUTPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
@@ -33,7 +33,7 @@ from flyteplugins.codegen.sandbox.contract import At, Python
 from flyteplugins.codegen.tasks.executor import Work
 from flyteplugins.codegen.tasks.given import Given
 from flyteplugins.codegen.tasks.records import Execution
-from flyteplugins.codegen.tasks.solution import output_of
+from flyteplugins.codegen.tasks.solution import SOLUTION_PATH, output_of
 
 _AGAIN: Final = "again"
 _NO_ROWS: Final = re.compile(

@@ -18,7 +18,6 @@ from flyteplugins.codegen.tasks.given import Given, arguments, places
 from flyteplugins.codegen.tasks.records import Execution
 
 # No input's name begins with an underscore, so nothing of ours meets a file of the user's.
-SOLUTION_PATH: Final = f"{INPUT_ROOT}/_solution/solution.py"
 SUITE_ROOT: Final = f"{INPUT_ROOT}/_suite"
 VARIANTS_ROOT: Final = f"{INPUT_ROOT}/_variants"
 

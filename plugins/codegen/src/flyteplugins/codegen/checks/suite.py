@@ -18,7 +18,6 @@ from flyteplugins.codegen.checks.faults import distributions_of, environment_fai
 from flyteplugins.codegen.checks.fixture import fixture_files
 from flyteplugins.codegen.checks.head_start import PYTEST, limits_of_tests, preludes_of_tests
 from flyteplugins.codegen.checks.subject import (
-    SOLUTION_PATH,
     SUITE_ROOT,
     VARIANTS_ROOT,
     Bench,
@@ -33,6 +32,7 @@ from flyteplugins.codegen.core.verdict import Failure, SuiteRun, TestCase
 from flyteplugins.codegen.sandbox.contract import Argument, At, Python
 from flyteplugins.codegen.tasks.executor import Work
 from flyteplugins.codegen.tasks.given import Given, places
+from flyteplugins.codegen.tasks.solution import SOLUTION_PATH
 
 IN_TESTS_ENVIRONMENT: Final = "The tests' environment"
 """A failure whose message begins so lacks a package of the tests, not of the solution."""

@@ -200,9 +200,7 @@ class Variants:
         def all_refused(lane: int) -> list[list[str] | None]:
             if server := session.config.stash[SERVER]:
                 server.lane = lane
-            return [
-                solution_runner.in_copy(refused, program) for program in self._programs[lane :: solution_runner.LANES]
-            ]
+            return [solution_runner.in_copy(refused, program) for program in self._programs[lane::lanes]]
 
         found: list[list[str] | None] = [None] * len(self._programs)
         for lane, names in enumerate(solution_runner.in_copies(all_refused, range(lanes))):

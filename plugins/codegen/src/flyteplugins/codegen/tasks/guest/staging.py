@@ -115,22 +115,15 @@ def named(path: pathlib.Path, address: str) -> str:
     return str(link)
 
 
-def taken(text: str, kind: str) -> str:
-    """An output as Flyte reads it."""
+def taken(text: str, value: Any, kind: str) -> str:
+    """An output as Flyte reads it: `text` is what was written, `value` what it stands for."""
     if kind == "datetime":
-        # Python 3.10 does not read a final `Z`.
-        moment = datetime.datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text.strip()))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).isoformat()
+        return str((value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)).isoformat())
     if kind == "date":
-        return f"{datetime.date.fromisoformat(text.strip())}T00:00:00+00:00"
+        return f"{value}T00:00:00+00:00"
     if kind == "timedelta":
-        match = re.fullmatch(r"(?:(-?\d+) days?(?:, )?)?(?:(\d+):(\d+):(\d+(?:\.\d+)?))?", text.strip())
-        if not match or not text.strip():
-            raise ValueError(f"{text[:80]!r} is not a duration as str(timedelta) writes it, such as '1 day, 2:00:00'")
-        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        span = datetime.timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        whole, rest = divmod(abs(span) // datetime.timedelta(microseconds=1), 10**6)
-        return f"{'-' if span < datetime.timedelta(0) else ''}{whole}{f'.{rest:06}'.rstrip('0') if rest else ''}s"
+        whole, rest = divmod(abs(value) // datetime.timedelta(microseconds=1), 10**6)
+        return f"{'-' if value < datetime.timedelta(0) else ''}{whole}{f'.{rest:06}'.rstrip('0') if rest else ''}s"
     if kind in FORMS:
         text = text.strip()
         if not re.fullmatch(FORMS[kind], text, re.IGNORECASE):
@@ -156,8 +149,7 @@ def normalise(folder: pathlib.Path, outputs: Mapping[str, str], values: Any, *, 
                 raise ValueError("it has folders in it, and this Flyte keeps those of its files alone")
             elif kind in values.PLAIN_TYPES:
                 text = path.read_bytes().decode()
-                values.parse_value(text, kind)
-                path.write_bytes(taken(text, kind).encode())
+                path.write_bytes(taken(text, values.parse_value(text, kind), kind).encode())
         except ValueError as error:
             raise ValueError(f"Output {name!r}: {error}.") from error
 
