@@ -146,6 +146,24 @@ async def test_a_prelude_that_fails_is_the_programs_to_find_out(bubblewrap: Benc
     assert "No module named 'not_there'" in outcome.stderr
 
 
+async def test_a_prelude_may_begin_with_the_job_that_it_was_started_for(bubblewrap: Bench, tmp_path: Path) -> None:
+    begins = "import os\nprint(arguments, open(wait()[1]).read(), flush=True)\nos._exit(5)"
+    wanted = replace(job(bubblewrap, tmp_path, "print('begun anew')", DATA), preludes=(begins,))
+    started = replace(start(wanted, begins), arguments=(DATA,), program=(AT, DATA))
+    outcome = await run_early(bubblewrap, wanted, started)
+    assert (outcome.exit_code, outcome.stdout) == (5, f"['{DATA.path}'] a,b\n1,2\n\n")
+    other = replace(wanted, argv=(*wanted.argv, "more"), outputs=tmp_path / "other")
+    assert (await run_early(bubblewrap, other, started)).stdout == "begun anew\n"
+
+
+async def test_a_prelude_that_gives_up_the_job_it_began_leaves_it_to_be_begun_anew(
+    bubblewrap: Bench, tmp_path: Path
+) -> None:
+    begins = "wait()\nraise OSError"
+    wanted = replace(job(bubblewrap, tmp_path, "print('begun anew')"), preludes=(begins,))
+    assert (await run_early(bubblewrap, wanted, start(wanted, begins))).stdout == "begun anew\n"
+
+
 async def test_a_folder_as_input_goes_to_a_sandbox_of_its_own(bubblewrap: Bench, tmp_path: Path) -> None:
     wanted = job(bubblewrap, tmp_path, WAS_EARLY + "\nimport os; print(os.listdir('/var/inputs/folder'))")
     (tmp_path / "folder").mkdir()

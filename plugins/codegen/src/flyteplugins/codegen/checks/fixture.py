@@ -22,14 +22,15 @@ def fixture_files(contract: Contract, samples: Mapping[str, str | list[str]]) ->
     Returns:
         Texts by file name: the fixture, its runner, the parser of values, pytest's settings and `contract.json`.
     """
-    files = dict(_constant_files())
+    files = dict(constant_files())
     document = {"inputs": contract.inputs, "outputs": contract.outputs, "samples": dict(samples)}
     files["contract.json"] = json.dumps(document, indent=2) + "\n"
     return dict(sorted(files.items()))
 
 
 @functools.cache
-def _constant_files() -> dict[str, str]:
+def constant_files() -> Mapping[str, str]:
+    """Those of `fixture_files` that are always the same: all but `contract.json`."""
     harness = resources.files("flyteplugins.codegen.checks") / "harness"
     files = {
         entry.name: entry.read_text(encoding="utf-8")

@@ -9,15 +9,13 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Final
 
-from flyteplugins.codegen.checks.fixture import fixture_files
+from flyteplugins.codegen.checks import session
+from flyteplugins.codegen.checks.fixture import constant_files
 from flyteplugins.codegen.checks.harness.early_imports import SLOW, STANDARD, bears_early_imports, slow_imports
 from flyteplugins.codegen.checks.subject import SUITE_ROOT
 from flyteplugins.codegen.core.contract import Contract
 from flyteplugins.codegen.sandbox.contract import Argument, Limits, Python, Start
 from flyteplugins.codegen.tasks.executor import Environment, Executor
-
-PYTEST: Final = ("-I", "-B")
-"""Options of the interpreter of the tests: neither the working folder nor variables decide what pytest imports."""
 
 OTHER_ORDER: Final = {"PYTHONHASHSEED": "1"}
 """Variables of the second run: another order of sets."""
@@ -51,18 +49,17 @@ async def start_early(
         network: Whether programs may open connections.
     """
     slow = _with_their_own({_module(package) for package in packages} & SLOW)
-    warm_up = Start(
-        python=(Python(tools.image), *PYTEST),
+    command = session.command(solution.image)
+    tests = Start(
+        python=session.python(tools.image),
         prelude=_for_tests(slow),
-        arguments=(Python(solution.image),),
+        arguments=(Python(solution.image), *command),
+        program=command,
         env=env,
         limits=limits_of_tests(limits),
         network=network,
     )
-    fixture = fixture_files(contract, {})
-    await executor.start_early(
-        warm_up, {f"{SUITE_ROOT}/{name}": text for name, text in fixture.items() if _is_code(name)}
-    )
+    await executor.start_early(tests, {f"{SUITE_ROOT}/{name}": text for name, text in constant_files().items()})
     # One for the samples and one for each probe, as far as that goes, and one for the second run.
     runs: list[Mapping[str, Argument]] = [env] * min(1 + 2 * len(contract.samples), _MOST_RUNS)
     if contract.outputs:
@@ -108,9 +105,9 @@ def load(name):
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-load("solution_runner").warm_up(arguments[0], {sorted(slow)})
-import pytest
-load("solution_session")
+python, _, _, *options = arguments
+load("solution_runner").start_server(python, {sorted(slow)})
+load("solution_session").begin(options, wait)
 """
 
 
@@ -121,7 +118,3 @@ def _with_their_own(modules: set[str]) -> set[str]:
 def _module(package: str) -> str:
     name = re.split(r"[^\w.-]", package.strip(), maxsplit=1)[0].lower()
     return {"scikit-learn": "sklearn"}.get(name, name)
-
-
-def _is_code(name: str) -> bool:
-    return name.endswith(".py") and name != "conftest.py"

@@ -19,7 +19,6 @@ from flyteplugins.codegen.tasks.records import Execution
 
 # No input's name begins with an underscore, so nothing of ours meets a file of the user's.
 SUITE_ROOT: Final = f"{INPUT_ROOT}/_suite"
-VARIANTS_ROOT: Final = f"{INPUT_ROOT}/_variants"
 
 
 @dataclass(frozen=True)

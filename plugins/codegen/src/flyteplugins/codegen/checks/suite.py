@@ -14,22 +14,22 @@ from typing import Any, Final
 from flyte.io import File
 from pydantic import BaseModel, ValidationError
 
+from flyteplugins.codegen.checks import session
 from flyteplugins.codegen.checks.faults import distributions_of, environment_failure, limit_failure, missing_module
 from flyteplugins.codegen.checks.fixture import fixture_files
-from flyteplugins.codegen.checks.head_start import PYTEST, limits_of_tests, preludes_of_tests
+from flyteplugins.codegen.checks.head_start import limits_of_tests, preludes_of_tests
+from flyteplugins.codegen.checks.session import JOB_PATH, REPORT, TESTS_PATH
 from flyteplugins.codegen.checks.subject import (
     SUITE_ROOT,
-    VARIANTS_ROOT,
     Bench,
     Subject,
     input_files,
 )
 from flyteplugins.codegen.checks.text import LONGEST_MESSAGE, shortened, signature
-from flyteplugins.codegen.core.contract import INPUT_ROOT, OUTPUT_ROOT
+from flyteplugins.codegen.core.contract import INPUT_ROOT
 from flyteplugins.codegen.core.errors import JobError
 from flyteplugins.codegen.core.python_source import parse_python
 from flyteplugins.codegen.core.verdict import Failure, SuiteRun, TestCase
-from flyteplugins.codegen.sandbox.contract import Argument, At, Python
 from flyteplugins.codegen.tasks.executor import Work
 from flyteplugins.codegen.tasks.given import Given, places
 from flyteplugins.codegen.tasks.solution import SOLUTION_PATH
@@ -37,14 +37,9 @@ from flyteplugins.codegen.tasks.solution import SOLUTION_PATH
 IN_TESTS_ENVIRONMENT: Final = "The tests' environment"
 """A failure whose message begins so lacks a package of the tests, not of the solution."""
 
-TESTS_PATH: Final = f"{SUITE_ROOT}/test_solution.py"
-_REPORT: Final = "report.json"
 _NO_TESTS_COLLECTED: Final = 5
 ALL_PASSED: Final = "All tests pass on the solution."
 """What the fixture prints before the tests run on programs in its place."""
-
-_UNUSED_PLUGINS: Final = ("cacheprovider", "debugging", "doctest", "junitxml", "nose", "pastebin", "stepwise")
-"""Of pytest's own; each takes its time at the start, and no test has to do with them."""
 
 _SHARE_OF_A_RUN: Final = 5
 """One run of the solution in a test gets at most this part of the whole suite's time."""
@@ -108,10 +103,8 @@ class Variants:
     stubs: Sequence[Mapping[str, str]] = ()
     mutants: Sequence[str] = ()
 
-    def files(self) -> dict[str, str]:
-        """Each as a file, by the path where the tests see it."""
-        stubs = {f"{VARIANTS_ROOT}/stub-{number}.json": json.dumps(stub) for number, stub in enumerate(self.stubs)}
-        return stubs | {f"{VARIANTS_ROOT}/mutant-{number}.py": code for number, code in enumerate(self.mutants)}
+    def __len__(self) -> int:
+        return len(self.stubs) + len(self.mutants)
 
     def alone(self) -> list[Variants]:
         """Each by itself, in order."""
@@ -154,10 +147,10 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
     try:
         execution = await bench.run(_work(subject, bench, variants))
     except JobError as error:
-        if variants.files() and ALL_PASSED in error.stdout:
+        if variants and ALL_PASSED in error.stdout:
             return await _apart(subject, bench, variants)
         return SuiteResult(None, limit_failure("tests", error, "The run of the tests", bench.limits))
-    report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
+    report = await asyncio.to_thread(_read, execution.outputs.get(REPORT))
     output = shortened(f"{execution.stdout.strip()}\n{execution.stderr.strip()}".strip())
     cases = tuple(
         TestCase(
@@ -171,11 +164,11 @@ async def run_suite(subject: Subject, bench: Bench, variants: Variants | None = 
     seconds = report.seconds if report else execution.seconds
     run = SuiteRun(exit_code=execution.exit_code, cases=cases, output=output, seconds=seconds)
     if failure := _failure(run, report, bench):
-        if variants.files() and ALL_PASSED in execution.stdout:
+        if variants and ALL_PASSED in execution.stdout:
             return await _apart(subject, bench, variants)
         return SuiteResult(run, failure)
     refusals = tuple(_refusal(names) for names in (report.variants if report else ()))
-    if len(refusals) != len(variants.files()):
+    if len(refusals) != len(variants):
         refusals = await _one_by_one(subject, bench, variants, seconds)
     return SuiteResult(run, None, refusals)
 
@@ -206,7 +199,7 @@ async def _one_by_one(subject: Subject, bench: Bench, variants: Variants, second
             execution = await bench.run(_work(subject, bench, alone, passed=math.ceil(seconds)))
         except JobError:
             return Refusal(refused=True)
-        report = await asyncio.to_thread(_read, execution.outputs.get(_REPORT))
+        report = await asyncio.to_thread(_read, execution.outputs.get(REPORT))
         return _refusal(report.variants[0] if report and report.variants else None)
 
     return tuple(await asyncio.gather(*(run(alone) for alone in variants.alone())))
@@ -222,24 +215,6 @@ def longest_run(bench: Bench) -> float | None:
 
 
 def _work(subject: Subject, bench: Bench, variants: Variants, *, passed: int = 0) -> Work:
-    run_seconds = longest_run(bench)
-    argv: list[Argument] = [
-        Python(bench.tools.image),
-        *PYTEST,
-        "-m",
-        "pytest",
-        "-q",
-        "--tb=short",
-        "--show-capture=no",
-        *(f"-pno:{plugin}" for plugin in _UNUSED_PLUGINS),
-        At(SOLUTION_PATH, prefix="--solution="),
-        Python(subject.environment.image, prefix="--solution-python="),
-        At(f"{OUTPUT_ROOT}/{_REPORT}", prefix="--solution-report="),
-        *([f"--solution-seconds={run_seconds:g}"] if run_seconds else []),
-        *([f"--solution-passed={passed}"] if passed else []),
-        *(At(path, f"--solution-{'stub' if path.endswith('.json') else 'mutant'}=") for path in variants.files()),
-        At(TESTS_PATH),
-    ]
     # The examples of File inputs count as samples here.
     given = {key: _beside_tests(key, value) for key, value in subject.samples.items()}
     beside = fixture_files(subject.contract, given)
@@ -247,16 +222,23 @@ def _work(subject: Subject, bench: Bench, variants: Variants, *, passed: int = 0
     placed[TESTS_PATH] = subject.tests or ""
     placed[SOLUTION_PATH] = subject.code
     placed.update(input_files(subject.samples))
-    placed.update(variants.files())
+    placed[JOB_PATH] = json.dumps(
+        {
+            "seconds": longest_run(bench) or 0,
+            "passed": passed,
+            "stubs": [dict(stub) for stub in variants.stubs],
+            "mutants": list(variants.mutants),
+        }
+    )
     return Work(
         name="tests",
-        argv=tuple(argv),
+        argv=(*session.python(bench.tools.image), *session.command(subject.environment.image)),
         locks=(bench.tools.lock, subject.environment.lock),
         files=placed,
         env=bench.env,
         limits=limits_of_tests(bench.limits),
         network=bench.network,
-        collect=(_REPORT,),
+        collect=(REPORT,),
         preludes=preludes_of_tests(subject.code),
     )
 

@@ -102,6 +102,7 @@ class Start:
         env: The job's variables.
         limits: What both together may use; the seconds are counted from the job on.
         network: Whether the job may open connections.
+        program: What follows in the job's arguments, where that is known and the prelude begins with it; else empty.
     """
 
     python: tuple[Argument, ...]
@@ -111,6 +112,7 @@ class Start:
     env: Mapping[str, Argument] = field(default_factory=dict)
     limits: Limits = Limits()
     network: bool = False
+    program: tuple[Argument, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ def fits(start: Start, job: Job) -> bool:
         # What follows is the program, not another option of the interpreter.
         and bool(rest)
         and (isinstance(rest[0], At) or rest[0] in ("-m", "-c"))
+        and (not start.program or rest == start.program)
         and {part.image for part in (*job.argv, *job.env.values()) if isinstance(part, Python)} <= _images(start)
         and dict(job.env) == dict(start.env)
         and (job.limits, job.network) == (start.limits, start.network)

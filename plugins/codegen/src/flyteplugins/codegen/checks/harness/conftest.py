@@ -32,6 +32,7 @@ _session = _load("solution_session")
 
 pytest_addoption = _session.pytest_addoption
 pytest_configure = _session.pytest_configure
+pytest_collection = _session.pytest_collection
 _contract = _session._contract  # noqa: SLF001  # a fixture of the other fixtures
 samples = _session.samples
 run_solution = _session.run_solution

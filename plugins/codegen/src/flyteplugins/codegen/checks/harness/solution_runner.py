@@ -448,22 +448,18 @@ class SolutionServer:
 _waiting: list[SolutionServer] = []
 
 
-def warm_up(python: str, modules: list[str]) -> None:
-    """Do early, before program and tests are known, what takes long.
+def start_server(python: str, modules: list[str]) -> None:
+    """Start a server before the program is known.
 
     Args:
         python: Interpreter of the solution's environment, as far as it is known.
         modules: The slow modules that the solution will probably import.
     """
     _waiting.append(SolutionServer(python, modules))
-    from _pytest.config import default_plugins  # pytest has no public name for what it imports when it starts
-
-    for name in default_plugins:
-        importlib.import_module(f"_pytest.{name}")
 
 
 def take_waiting() -> SolutionServer | None:
-    """The server that `warm_up` started, to whoever asks first."""
+    """The server that `start_server` started, to whoever asks first."""
     return _waiting.pop() if _waiting else None
 
 
@@ -506,9 +502,10 @@ class Copy:
 
     def order(self, argument: Any) -> None:
         """Let it call the function and end."""
+        content = json.dumps(argument).encode()
         order, self._order = self._order, -1  # closed below, whatever happens
         with contextlib.suppress(BrokenPipeError):
-            _write_all(order, json.dumps(argument).encode())
+            _write_all(order, content)
 
     def result(self) -> Any:
         """What the function returned, once it has; None if the copy ended before."""

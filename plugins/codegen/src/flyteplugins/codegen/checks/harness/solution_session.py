@@ -12,7 +12,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,58 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--solution", default=str(HERE / "solution.py"), help="the script that is tested")
     group.addoption("--solution-python", default=sys.executable, help="the interpreter that it runs on")
     group.addoption("--solution-seconds", type=float, default=300.0, help="time limit of one run of it")
-    group.addoption("--solution-stub", action="append", default=[], help="then test constant outputs (JSON)")
-    group.addoption("--solution-mutant", action="append", default=[], help="then test a program, up to a failure")
-    group.addoption("--solution-passed", type=float, default=0.0, help="they passed, in so many seconds: skip that")
+    group.addoption("--solution-job", default="", help="file that says what to test besides, as JSON; see `Job`")
     group.addoption("--solution-report", default="", help="file that gets the report, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Shield this process from the solution and start the report."""
+    """Shield this process from the solution."""
     solution_runner.protect()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Start the report and what runs the solution, which need not be there any earlier."""
+    config = session.config
+    job = Job.read(config.getoption("--solution-job"))
+    if job.seconds:
+        config.option.solution_seconds = job.seconds
     config.stash[SERVER] = solution_runner.SolutionServer.for_program(
         config.getoption("--solution-python"), Path(config.getoption("--solution")), solution_runner.take_waiting()
     )
     report = Report(config.getoption("--solution-report"))
     config.pluginmanager.register(report, "solution-report")
-    stubs, mutants = config.getoption("--solution-stub"), config.getoption("--solution-mutant")
-    if stubs or mutants:
-        seconds = config.getoption("--solution-passed")
-        variants = OnlyVariants(stubs, mutants, report, seconds) if seconds else Variants(stubs, mutants, report)
+    if job.programs:
+        variants = OnlyVariants(job, report) if job.passed else Variants(job, report)
         config.pluginmanager.register(variants, "solution-variants")
+
+
+def begin(arguments: list[str], wait: Callable[[], object]) -> None:
+    """Run pytest, begun before there is anything to test; does not return, unless pytest refuses the arguments.
+
+    Args:
+        arguments: pytest's.
+        wait: Returns as soon as the solution, its tests and the job are there.
+    """
+    begun = Waiting(wait)
+    sys.argv[:] = ["pytest", *arguments]
+    status = pytest.main(arguments, [begun])
+    if begun.waited:
+        raise SystemExit(status)
+
+
+class Waiting:
+    """Holds pytest where it has done all that needs no tests; its clock starts afterwards."""
+
+    def __init__(self, wait: Callable[[], object]) -> None:
+        self._wait = wait
+        self.waited = False
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:
+        """Wait."""
+        self._wait()
+        self.waited = True
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +118,44 @@ def run_solution(request: pytest.FixtureRequest, _contract: Any, tmp_path_factor
     return runner
 
 
+@dataclass(frozen=True)
+class Program:
+    """What stands in the solution's place.
+
+    Attributes:
+        stub: What it writes, by output, without looking at its inputs; None for a program that is run.
+        code: The program that is run.
+    """
+
+    stub: dict[str, str] | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do besides running the tests on the solution.
+
+    Attributes:
+        seconds: Time limit of one run of the solution; 0 for the one of the option.
+        passed: How many seconds the tests took on the solution, where they passed before and are not run on it again.
+        programs: What to run them on in its place.
+    """
+
+    seconds: float = 0.0
+    passed: float = 0.0
+    programs: tuple[Program, ...] = ()
+
+    @classmethod
+    def read(cls, path: str) -> Job:
+        """Read `{"seconds": 60, "passed": 0, "stubs": [...], "mutants": [...]}`; nothing to do without a file."""
+        if not path:
+            return cls()
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        stubs = [Program(stub=stub) for stub in document["stubs"]]
+        mutants = [Program(code=code) for code in document["mutants"]]
+        return cls(document["seconds"], document["passed"], (*stubs, *mutants))
+
+
 class Report:
     """Collects what happened and writes it when all is over, so that no run of the solution comes after it."""
 
@@ -94,6 +166,7 @@ class Report:
         self._timed_out = False
         self._started = time.monotonic()
         self._seconds: float | None = None
+        self._exit_code: int | None = None
         self.variants: list[list[str] | None] = []
 
     @property
@@ -159,6 +232,15 @@ class Report:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(document, stream)
+        self._exit_code = int(exitstatus)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """End this process where the report was for another one: to take Python apart takes as long as a test."""
+        if self._exit_code is not None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self._exit_code)
 
 
 class Variants:
@@ -168,8 +250,9 @@ class Variants:
     reaches another program.
     """
 
-    def __init__(self, stubs: list[str], mutants: list[str], report: Report) -> None:
-        self._programs = [*((program, True) for program in stubs), *((program, False) for program in mutants)]
+    def __init__(self, job: Job, report: Report) -> None:
+        self._job = job
+        self._programs = job.programs
         self._report = report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -190,17 +273,17 @@ class Variants:
 
     def _refused(self, session: pytest.Session, limit: float) -> list[list[str] | None]:
         session.config.option.solution_seconds = limit
-        lanes = solution_runner.LANES
+        lanes, numbers = solution_runner.LANES, range(len(self._programs))
         # Made once for all of them: it takes as long as a test.
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # noqa: SLF001 # no public way
 
-        def refused(program: tuple[str, bool]) -> list[str]:
-            return _refusals(session, *program)
+        def refused(number: int) -> list[str]:
+            return _refusals(session, self._programs[number])
 
         def all_refused(lane: int) -> list[list[str] | None]:
             if server := session.config.stash[SERVER]:
                 server.lane = lane
-            return [solution_runner.in_copy(refused, program) for program in self._programs[lane::lanes]]
+            return [solution_runner.in_copy(refused, number) for number in numbers[lane::lanes]]
 
         found: list[list[str] | None] = [None] * len(self._programs)
         for lane, names in enumerate(solution_runner.in_copies(all_refused, range(lanes))):
@@ -213,15 +296,11 @@ class Variants:
 class OnlyVariants(Variants):
     """The same for tests that passed on the solution before."""
 
-    def __init__(self, stubs: list[str], mutants: list[str], report: Report, seconds: float) -> None:
-        super().__init__(stubs, mutants, report)
-        self._seconds = seconds
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> object:  # type: ignore[override] # pytest takes either
         """Note for each program which tests refused it."""
         if not session.testsfailed:
-            self._report.variants = self._refused(session, _limit(session, self._seconds))
+            self._report.variants = self._refused(session, _limit(session, self._job.passed))
         return True
 
 
@@ -231,22 +310,26 @@ def _limit(session: pytest.Session, seconds: float) -> float:
     return float(min(limit, session.config.getoption("--solution-seconds")))
 
 
-def _refusals(session: pytest.Session, program: str, is_stub: bool) -> list[str]:
+def _refusals(session: pytest.Session, program: Program) -> list[str]:
+    """The tests that refuse a program: all that refuse a stub, the first that refuses another."""
     # What `pytest_runtest_protocol` is made of: pytest has no public name for it, and by hand nobody needs it.
     from _pytest.runner import runtestprotocol
 
     solution_runner.protect()
-    if is_stub:
-        session.config.stash[STUB] = json.loads(Path(program).read_text(encoding="utf-8"))
+    if program.stub is not None:
+        session.config.stash[STUB] = program.stub
     else:
-        session.config.option.solution = program
+        # In a folder of its own, and called as the solution is: it may look at both.
+        file = Path(tempfile.mkdtemp(prefix="program-"), Path(session.config.option.solution).name)
+        file.write_text(program.code, encoding="utf-8")
+        session.config.option.solution = str(file)
     refused = []
     for item, following in zip(session.items, [*session.items[1:], None], strict=True):
         item.repr_failure = lambda *_, **__: "refused"  # type: ignore[method-assign] # the whole story takes longer than a test
         reports = runtestprotocol(item, log=False, nextitem=following)
         if not all(report.passed for report in reports):
             refused.append(item.name)
-            if not is_stub:
+            if program.stub is None:
                 break
     return refused
 

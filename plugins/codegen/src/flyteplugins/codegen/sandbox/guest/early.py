@@ -2,9 +2,11 @@
 
     python [options] early.py PRELUDE GO ORDER [ARGUMENT...]
 
-`PRELUDE` is Python code, which is run at once and finds the arguments as `arguments`. `GO` is a file descriptor: one
-byte read from it means that there is a job, its end that there will be none. `ORDER` is a JSON file, there from then
-on, with what would have followed the options: `["script.py", ...]`, `["-m", "module", ...]` or `["-c", "code", ...]`.
+`PRELUDE` is Python code, which is run at once and finds the arguments as `arguments`. One that knows what the job will
+be may begin with it, call `wait()` where it needs the job's files, and end the process when the job is done. `GO` is a
+file descriptor: one byte read from it means that there is a job, its end that there will be none. `ORDER` is a JSON
+file, there from then on, with what would have followed the options: `["script.py", ...]`, `["-m", "module", ...]` or
+`["-c", "code", ...]`.
 Standard library only; runs outside the package.
 """
 
@@ -22,17 +24,24 @@ from types import TracebackType
 def prepare() -> list[str]:
     """Run the prelude, wait for the job and return its order."""
     prelude, go, order, *arguments = sys.argv[1:]
+    given: list[str] = []
+
+    def wait() -> list[str]:
+        if not given:
+            sys.stdout.flush()  # the host does not use a sandbox whose prelude printed something
+            with open(int(go), "rb", buffering=0) as stream:
+                if stream.read(1) != b"g":
+                    os._exit(0)
+            with open(order, encoding="utf-8") as text:
+                given.extend(json.load(text))
+        return given
+
+    names = {"__name__": "prelude", "arguments": arguments, "wait": wait}
     try:
-        exec(compile(prelude, "<prelude>", "exec", dont_inherit=True), {"__name__": "prelude", "arguments": arguments})
+        exec(compile(prelude, "<prelude>", "exec", dont_inherit=True), names)
     except Exception:  # noqa: S110 # what it can't import, the program can't either, and will say so
         pass
-    sys.stdout.flush()  # the host does not use a sandbox whose prelude printed something
-    with open(int(go), "rb", buffering=0) as stream:
-        if stream.read(1) != b"g":
-            os._exit(0)
-    with open(order, encoding="utf-8") as text:
-        given: list[str] = json.load(text)
-    return given
+    return wait()
 
 
 def run(given: list[str]) -> None:
