@@ -240,3 +240,36 @@ def test_a_solution_with_slow_imports_runs_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "test_solution.py").write_text(SERVED_TESTS.replace("SERVED = True", "SERVED = False"))
     done = run_pytest(tmp_path, "-k", "not hangs")
     assert "5 passed" in done.stdout, done.stdout + done.stderr
+
+
+CHANGING = """
+from pathlib import Path
+
+SOLUTION = Path(__file__).with_name("solution.py")
+
+
+def test_each_run_is_one_of_the_program_as_it_is_then(run_solution):
+    kept, said = SOLUTION.read_text(), []
+    try:
+        for line in ("print(1)", "print(1)", "print('\\\\d')", "print('\\\\d')", "print(", "print(1)"):
+            SOLUTION.write_text(f"import numpy\\n{line}\\n")
+            run = run_solution(text="")
+            said.append((run.exit_code, run.stdout.strip(), run.stderr.count("Warning"), "SyntaxError" in run.stderr))
+    finally:
+        SOLUTION.write_text(kept)
+    warned = (0, "\\\\d", WARNINGS, False)
+    assert said == [(0, "1", 0, False)] * 2 + [warned] * 2 + [(1, "", 0, True), (0, "1", 0, False)]
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_changes_warns_or_does_not_parse_runs_so_each_time(tmp_path: Path) -> None:
+    contract = Contract(inputs={"text": "str"}, outputs={})
+    for name, text in fixture_files(contract, {}).items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "solution.py").write_text("import numpy\n")
+    # Of an escape that means nothing Python warns from 3.12 on; before, only where somebody asks.
+    warnings = 1 if sys.version_info >= (3, 12) else 0
+    (tmp_path / "test_solution.py").write_text(f"WARNINGS = {warnings}\n{CHANGING}")
+    done = run_pytest(tmp_path)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr

@@ -20,17 +20,19 @@ import signal
 import sys
 import threading
 import traceback
-from types import TracebackType
+import warnings
+from types import CodeType, TracebackType
 from typing import Any
 
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 
 
-def serve(lanes: list[list[int]], modules: list[str]) -> dict[str, Any]:
+def serve(lanes: list[list[int]], modules: list[str]) -> tuple[dict[str, Any], CodeType | None]:
     """Import the modules, then carry out orders until there are no more.
 
     Returns:
-        In the copy that is to run the solution, its order; the server itself ends.
+        In the copy that is to run the solution, its order and its program, None for one that does not compile in
+        silence; the server itself ends.
     """
     prctl = ctypes.CDLL(None).prctl
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no run can read or change this process, and so the next run
@@ -39,21 +41,45 @@ def serve(lanes: list[list[int]], modules: list[str]) -> dict[str, Any]:
     others = _children()
     if others is not None:
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what a run leaves behind comes to this process
+    compiled = Compiled()
     with os.fdopen(orders, encoding="utf-8") as lines:
         for line in lines:
             order: dict[str, Any] = json.loads(line)
             _import(order["modules"])
+            program = compiled.program(order["arguments"][0])
             child = os.fork()
             if child == 0:
                 # By the copy itself: the program might end the server before that gets to it.
                 _answer(answers, {"number": order["number"], "pid": os.getpid()})
                 os.close(answers)
                 prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-                return order
+                return order, program
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             _end_children(others)
             _answer(answers, {"number": order["number"], "exit_code": status})
     raise SystemExit
+
+
+class Compiled:
+    """The program that was run last: in a copy, to compile it again takes as long as to run it."""
+
+    def __init__(self) -> None:
+        self._source: tuple[str, bytes] | None = None
+        self._program: CodeType | None = None
+
+    def program(self, path: str) -> CodeType | None:
+        """The program; None for one that its run has to compile itself, as that prints something or fails."""
+        try:
+            with open(path, "rb") as stream:  # noqa: PTH123  # once for each run
+                source = path, stream.read()
+            if source != self._source:
+                self._source, self._program = source, None
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    self._program = compile(source[1], path, "exec", dont_inherit=True)
+        except Exception:
+            return None
+        return self._program
 
 
 def _own(lanes: list[list[int]]) -> list[int]:
@@ -98,8 +124,8 @@ def _import(modules: list[str]) -> None:
     gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
 
 
-def become(order: dict[str, Any]) -> bytes:
-    """Turn this process into one that looks as if it had been started for the order; returns the program."""
+def become(order: dict[str, Any]) -> None:
+    """Turn this process into one that looks as if it had been started for the order."""
     os.setsid()
     os.chdir(order["folder"])
     os.environ.clear()
@@ -114,8 +140,7 @@ def become(order: dict[str, Any]) -> bytes:
         os.dup2(opened, target)
         os.close(opened)
     sys.argv[:] = order["arguments"]
-    program = sys.argv[0]
-    sys.path[0] = os.path.dirname(program)  # noqa: PTH120  # as Python itself does, without another import
+    sys.path[0] = os.path.dirname(sys.argv[0])  # noqa: PTH120  # as Python itself does, without another import
     if "tempfile" in sys.modules:
         vars(sys.modules["tempfile"])["tempdir"] = None  # it keeps the folder that it found first
     if "numpy" in sys.modules:
@@ -129,20 +154,21 @@ def become(order: dict[str, Any]) -> bytes:
         show(kind, error, frames)
 
     sys.excepthook = excepthook
-    with open(program, "rb") as stream:  # noqa: PTH123  # as above
-        return stream.read()
 
 
 def _answer(answers: int, answer: dict[str, int]) -> None:
     os.write(answers, json.dumps(answer).encode() + b"\n")
 
 
-def run(order: dict[str, Any]) -> None:
+def run(order: dict[str, Any], program: CodeType | None) -> None:
     """Run the solution in the place of this file: it is the main module, for pickle and for whoever looks."""
-    source, path, names = become(order), sys.argv[0], globals()
+    become(order)
+    path, names = sys.argv[0], globals()
     tools = _Tools()
     try:
-        program = compile(source, path, "exec", dont_inherit=True)
+        if program is None:
+            with open(path, "rb") as stream:  # noqa: PTH123  # as above
+                program = compile(stream.read(), path, "exec", dont_inherit=True)
         for name in [name for name in names if not name.startswith("__")]:
             del names[name]
         names |= {"__file__": path, "__doc__": None}
@@ -195,4 +221,4 @@ class _Tools:
 
 
 if __name__ == "__main__":
-    run(serve(json.loads(sys.argv[1]), sys.argv[2:]))
+    run(*serve(json.loads(sys.argv[1]), sys.argv[2:]))
