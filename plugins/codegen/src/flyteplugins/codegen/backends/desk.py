@@ -46,9 +46,6 @@ T = TypeVar("T")
 UNUSABLE = (InvalidAnswerError, AnswerCutOffError)
 """A step that got no usable answer, also when asked again: the generation goes on without it."""
 
-_SERVED_WITHIN: Final = 0.03
-"""Seconds within which code and tests are there if they are served from the record: then nothing is to be started."""
-
 _NO_CODE = CodeSolution(code="")
 _LOOK_AT_CLOCK: Final = 0.5
 
@@ -327,7 +324,6 @@ class Desk:
 
     async def _start_early(self, needs: Needs, environment: Environment) -> None:
         tools = await self.workshop.executor.build(self.workshop.for_tests().spec)
-        await asyncio.sleep(_SERVED_WITHIN)
         if not self.attempt:
             await start_early(
                 self.workshop.executor,

@@ -26,6 +26,10 @@ TOOLS: Final = ("numpy", "pandas", "pyarrow", "pytest")
 APT: Final = "apt:"
 """What the name of a Debian package begins with where it stands among other packages."""
 
+_QUESTIONS_FIRST: Final = 0.03
+"""Seconds before anything is built behind the model's back: the next questions are on their way by then, and where the
+record answers them, the generation is through and nothing is to be built or started."""
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -114,6 +118,7 @@ class Workshop:
             return
 
         async def quietly() -> None:
+            await asyncio.sleep(_QUESTIONS_FIRST)
             with contextlib.suppress(CodegenError):
                 environment = await self.executor.build(needs.spec)
                 if then:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
+from typing import Final
 
 from flyte.io import File
 
@@ -21,6 +22,9 @@ from flyteplugins.codegen.data.cut import cut
 from flyteplugins.codegen.tasks.records import Execution
 
 __all__ = ["Bench", "Subject", "check", "check_rules"]
+
+_HEAD_START: Final = 0.01
+"""Seconds for which nothing is put in the way of the tests, which take longest; by then they are in their sandbox."""
 
 
 async def check(
@@ -54,7 +58,7 @@ async def check(
     tried = Tried.of(subject) if subject.tests is not None and proof is None else None
     # Beside the contract checks: where those fail, the tests are ended and what they said is not looked at.
     suite = asyncio.ensure_future(_tests(subject, bench, tried))
-    await asyncio.sleep(0)  # its turn is the first: it takes longest
+    await asyncio.sleep(_HEAD_START)
     try:
         contract = await check_contract(subject, bench)
         checks, output = (static, *contract.checks), _printed(contract.execution)

@@ -77,19 +77,22 @@ def mutants(code: str, most: int = MOST_MUTANTS) -> list[Mutant]:
     for candidate in sorted(chosen, key=lambda candidate: (candidate.line, candidate.column)):
         mutated = _apply(tree, candidate)
         if mutated != plain:
-            made.append(Mutant(mutated, f"line {candidate.line}: {candidate.change}"))
+            made.append(Mutant(mutated, f"line {candidate.line}: {candidate.change()}"))
     return made
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A place where a fault can be put: the node, and what makes of a copy of it what takes its place."""
+    """A place where a fault can be put: the node, and what makes of a copy of it what takes its place.
+
+    The words for it cost more than to find it, and most places are not chosen.
+    """
 
     node: ast.AST
     line: int
     column: int
     replace: Callable[[ast.AST], ast.AST]
-    change: str
+    change: Callable[[], str]
     weak: bool = False
 
 
@@ -177,7 +180,7 @@ def _ends_program(body: list[ast.stmt]) -> bool:
 
 # The faults: each rule gives what takes the node's place, the words for it, and whether it is a weak one
 
-_Fault = tuple[Callable[[ast.AST], ast.AST], str, bool]
+_Fault = tuple[Callable[[ast.AST], ast.AST], Callable[[], str], bool]
 
 _NOT_WORTH_IT: Final = frozenset(
     {"add_argument", "ArgumentParser", "exit", "print", "error", "warning", "info", "mkdir"}
@@ -235,7 +238,7 @@ def _flip_comparison(node: ast.AST) -> _Fault | None:
         old.ops = [other()]
         return old
 
-    return replace, f"`{ast.unparse(node)}` became `{ast.unparse(replace(copy.deepcopy(node)))}`", False
+    return replace, lambda: f"`{ast.unparse(node)}` became `{ast.unparse(replace(copy.deepcopy(node)))}`", False
 
 
 def _swap_operator(node: ast.AST) -> _Fault | None:
@@ -254,7 +257,7 @@ def _swap_operator(node: ast.AST) -> _Fault | None:
         old.op = other()
         return old
 
-    return replace, f"`{ast.unparse(node)}` became `{ast.unparse(replace(copy.deepcopy(node)))}`", False
+    return replace, lambda: f"`{ast.unparse(node)}` became `{ast.unparse(replace(copy.deepcopy(node)))}`", False
 
 
 def _swap_boolean(node: ast.AST) -> _Fault | None:
@@ -266,7 +269,7 @@ def _swap_boolean(node: ast.AST) -> _Fault | None:
         old.op = ast.Or() if isinstance(old.op, ast.And) else ast.And()
         return old
 
-    return replace, f"`{ast.unparse(node)}` became `{ast.unparse(replace(copy.deepcopy(node)))}`", False
+    return replace, lambda: f"`{ast.unparse(node)}` became `{ast.unparse(replace(copy.deepcopy(node)))}`", False
 
 
 def _swap_aggregate(node: ast.AST) -> _Fault | None:
@@ -284,7 +287,7 @@ def _swap_aggregate(node: ast.AST) -> _Fault | None:
             old.func = ast.Name(becomes, ast.Load())
         return old
 
-    return replace, f"`{was}` became `{becomes}` in `{ast.unparse(node)}`", False
+    return replace, lambda: f"`{was}` became `{becomes}` in `{ast.unparse(node)}`", False
 
 
 def _drop_step(node: ast.AST) -> _Fault | None:
@@ -292,14 +295,14 @@ def _drop_step(node: ast.AST) -> _Fault | None:
     if not isinstance(node, ast.Call):
         return None
     if isinstance(node.func, ast.Attribute) and node.func.attr in _FILTERS:
-        return _receiver, f"`.{node.func.attr}(...)` was left out", False
+        return _receiver, lambda: f"`.{node.func.attr}(...)` was left out", False
     if isinstance(node.func, ast.Name) and node.func.id == "sorted" and node.args:
 
         def replace(old: ast.AST) -> ast.AST:
             assert isinstance(old, ast.Call)  # noqa: S101  # the same place of a copy of the tree
             return ast.Call(ast.Name("list", ast.Load()), old.args[:1], [])
 
-        return replace, "`sorted(...)` was left out", False
+        return replace, lambda: "`sorted(...)` was left out", False
     return None
 
 
@@ -324,7 +327,7 @@ def _flip_setting(node: ast.AST) -> _Fault | None:
         old.value = ast.Constant(other)
         return old
 
-    return replace, f"`{node.arg}={value!r}` became `{node.arg}={other!r}`", False
+    return replace, lambda: f"`{node.arg}={value!r}` became `{node.arg}={other!r}`", False
 
 
 def _swap_aggregate_word(node: ast.AST) -> _Fault | None:
@@ -332,7 +335,7 @@ def _swap_aggregate_word(node: ast.AST) -> _Fault | None:
     if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or node.value not in _AGGREGATE_WORDS:
         return None
     other = _AGGREGATE_WORDS[node.value]
-    return lambda _: ast.Constant(other), f"{node.value!r} became {other!r}", False
+    return lambda _: ast.Constant(other), lambda: f"{node.value!r} became {other!r}", False
 
 
 def _drop_minus(node: ast.AST) -> _Fault | None:
@@ -343,7 +346,7 @@ def _drop_minus(node: ast.AST) -> _Fault | None:
         assert isinstance(old, ast.UnaryOp)  # noqa: S101  # the same place of a copy of the tree
         return old.operand
 
-    return replace, f"`{ast.unparse(node)}` became `{ast.unparse(node.operand)}`", False
+    return replace, lambda: f"`{ast.unparse(node)}` became `{ast.unparse(node.operand)}`", False
 
 
 def _negate_branch(node: ast.AST) -> _Fault | None:
@@ -355,7 +358,7 @@ def _negate_branch(node: ast.AST) -> _Fault | None:
         old.test = ast.UnaryOp(ast.Not(), old.test)
         return old
 
-    return replace, f"`if {ast.unparse(node.test)}` was turned round", False
+    return replace, lambda: f"`if {ast.unparse(node.test)}` was turned round", False
 
 
 def _count_one_more(node: ast.AST) -> _Fault | None:
@@ -366,7 +369,7 @@ def _count_one_more(node: ast.AST) -> _Fault | None:
         assert isinstance(old, ast.Call)  # noqa: S101  # the same place of a copy of the tree
         return ast.BinOp(old, ast.Add(), ast.Constant(1))
 
-    return replace, f"`{ast.unparse(node)}` became `{ast.unparse(node)} + 1`", True
+    return replace, lambda: f"`{ast.unparse(node)}` became `{ast.unparse(node)} + 1`", True
 
 
 def _add_one(node: ast.AST) -> _Fault | None:
@@ -374,7 +377,7 @@ def _add_one(node: ast.AST) -> _Fault | None:
     if not isinstance(node, ast.Constant) or not isinstance(node.value, (int, float)) or isinstance(node.value, bool):
         return None
     more = node.value + 1
-    return lambda _: ast.Constant(more), f"`{node.value}` became `{more}`", True
+    return lambda _: ast.Constant(more), lambda: f"`{node.value}` became `{more}`", True
 
 
 _RULES: Final = (

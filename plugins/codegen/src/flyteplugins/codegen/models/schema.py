@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ Path = tuple[str, ...]
 EACH: Final = "[]"
 
 
+@functools.lru_cache(maxsize=64)  # types are made for a question, which needs the schema more than once
 def schema_of(answer_type: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of an answer.
 
@@ -25,7 +27,7 @@ def schema_of(answer_type: type[BaseModel]) -> dict[str, Any]:
         answer_type: The pydantic type.
 
     Returns:
-        The schema as pydantic makes it.
+        The schema as pydantic makes it, which nobody is to change.
     """
     return answer_type.model_json_schema()
 
