@@ -106,7 +106,7 @@ def load(name):
     spec.loader.exec_module(module)
     return module
 python, _, _, *options = arguments
-load("solution_runner").start_server(python, {sorted(slow)})
+load("solution_runner").served.start_server(python, {sorted(slow)})
 load("solution_session").begin(options, wait)
 """
 

@@ -5,28 +5,20 @@ Standard library only: this file stands beside the tests, in a sandbox and in a 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib.util
 import json
 import os
-import select
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 LONGEST_ARGUMENT = 100_000  # bytes; Linux refuses single arguments of 128 KiB and more
 LONGEST_PRINTED = 1_000_000  # characters of what a run printed that tests get to see
 TABLES = ("DataFrame", "pandas.DataFrame")
-LANES = 2  # programs that run at one time in the solution's place
-PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 LAUNCHER = """
 import json, runpy, sys
 with open(sys.argv[1], encoding="utf-8") as stream:
@@ -36,7 +28,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def _load(name: str) -> ModuleType:
+def _load(name: str) -> Any:
+    """A module that stands beside this one: the folder is not on the import path."""
     spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     if spec is None or spec.loader is None:
         raise ImportError("no loader for Python files")
@@ -48,10 +41,8 @@ def _load(name: str) -> ModuleType:
 
 values = _load("solution_values")
 early_imports = _load("early_imports")
-
-
-class SolutionTimedOutError(Exception):
-    """The solution did not end within its time limit."""
+processes = _load("solution_processes")
+served = _load("solution_served")
 
 
 class MissingOutputError(KeyError):
@@ -158,7 +149,7 @@ class SolutionRunner:
         python: Interpreter of the solution's environment.
         folder: Where runs get their folders.
         seconds: Time limit of one run.
-        server: Starts runs faster, where there is one.
+        server: A `SolutionServer`, which starts runs faster; None where there is none.
         stub: Texts by output name. Each run then writes these and ends with exit status 0; nothing is started.
     """
 
@@ -169,7 +160,7 @@ class SolutionRunner:
         python: str,
         folder: Path,
         seconds: float,
-        server: SolutionServer | None = None,
+        server: Any = None,
         stub: Mapping[str, str] | None = None,
     ) -> None:
         self._contract = contract
@@ -234,7 +225,7 @@ class SolutionRunner:
         # What pytest puts into its environment is not the solution's business.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         environment["TMPDIR"] = str(temporary)
-        before = _children()
+        before = processes.children()
         stdout, stderr = folder / "stdout", folder / "stderr"
         exit_code = None
         try:
@@ -243,11 +234,11 @@ class SolutionRunner:
                 exit_code = self._server.run(command, temporary, environment, stdout, stderr, self._seconds)
             if exit_code is None:
                 exit_code = self._start(arguments, folder, temporary, environment, stdout, stderr)
-        except SolutionTimedOutError:
+        except served.SolutionTimedOutError:
             self.timed_out = True
             raise
         finally:
-            _end_children(before)
+            processes.end_children(before)
         return exit_code, _printed(stdout), _printed(stderr)
 
     def _start(
@@ -279,278 +270,10 @@ class SolutionRunner:
             try:
                 return process.wait(self._seconds)
             except subprocess.TimeoutExpired:
-                raise SolutionTimedOutError(f"The solution did not end within {self._seconds:g} s.") from None
+                raise served.SolutionTimedOutError(f"The solution did not end within {self._seconds:g} s.") from None
             finally:
-                _end_group(process.pid)
+                processes.end_group(process.pid)
                 process.wait()
-
-
-class SolutionServer:
-    """Runs the solution in copies of a process that has imported what it needs; see `solution_server.py`.
-
-    Args:
-        python: Interpreter of the solution's environment.
-        modules: What to import.
-
-    Attributes:
-        lane: The lane that this process uses. A copy of this process takes another, to run programs at the same time.
-    """
-
-    def __init__(self, python: str, modules: list[str]) -> None:
-        orders, answers = [os.pipe() for _ in range(LANES)], [os.pipe() for _ in range(LANES)]
-        theirs = [(order[0], answer[1]) for order, answer in zip(orders, answers, strict=True)]
-        self._lanes = [(order[1], answer[0]) for order, answer in zip(orders, answers, strict=True)]
-        self.lane = 0
-        self._process = subprocess.Popen(  # noqa: S603  # a list built here
-            [python, str(HERE / "solution_server.py"), json.dumps(theirs), *early_imports.STANDARD, *modules],
-            pass_fds=[descriptor for lane in theirs for descriptor in lane],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for descriptor in [descriptor for lane in theirs for descriptor in lane]:
-            os.close(descriptor)
-        self._started_by = os.getpid()
-        self._gone = False
-        self._python = python
-        self._modules = modules
-        self._number = 0
-        self._read = b""
-
-    @classmethod
-    def for_program(cls, python: str, program: Path, waiting: SolutionServer | None = None) -> SolutionServer | None:
-        """A server for a program.
-
-        Args:
-            python: Interpreter of the solution's environment.
-            program: The program.
-            waiting: One that was started before the program was known; used if it fits, else ended.
-
-        Returns:
-            The server; None for a program that would notice it, and where it can't work.
-        """
-        try:
-            code = program.read_text(encoding="utf-8")
-            modules = early_imports.slow_imports(code) if early_imports.bears_early_imports(code) else None
-        except (OSError, ValueError, SyntaxError, RecursionError):
-            modules = None
-        if waiting is not None:
-            if modules is not None and waiting.fits(python, modules):
-                return waiting
-            waiting.close()
-        return cls(python, modules) if modules is not None and sys.platform == "linux" else None
-
-    def fits(self, python: str, modules: list[str]) -> bool:
-        """Whether it serves a program on this interpreter that imports these modules; it may then import more."""
-        if python != self._python or not {*self._modules} <= {*modules}:
-            return False
-        self._modules = modules
-        return True
-
-    def run(
-        self,
-        arguments: list[str],
-        folder: Path,
-        environment: dict[str, str],
-        stdout: Path,
-        stderr: Path,
-        seconds: float,
-    ) -> int | None:
-        """Run a program.
-
-        Args:
-            arguments: The program and its arguments.
-            folder: Where it stands.
-            environment: All its variables.
-            stdout: File that gets what it prints.
-            stderr: File that gets what it prints as errors.
-            seconds: Time limit.
-
-        Returns:
-            Its exit status; None if there is no server any more and nothing was run.
-
-        Raises:
-            SolutionTimedOutError: It did not end within its time limit.
-        """
-        self._number += 1
-        number = f"{os.getpid()}-{self._number}"  # copies of this process use the same server
-        order = {
-            "number": number,
-            "modules": self._modules,
-            "arguments": arguments,
-            "folder": str(folder),
-            "environment": environment,
-            "stdout": str(stdout),
-            "stderr": str(stderr),
-        }
-        if not self._order(order):
-            return None
-        # The first answer waits for the imports.
-        started = self._answer(number, time.monotonic() + seconds)
-        if started is None:
-            self.close()
-            return None
-        ended = self._answer(number, time.monotonic() + seconds)
-        _end_group(started["pid"])
-        if ended is None and not self._gone:
-            self._answer(number, time.monotonic() + 5.0)  # its end, now that it was killed
-            raise SolutionTimedOutError(f"The solution did not end within {seconds:g} s.")
-        if ended is None:
-            return -signal.SIGKILL  # it took the server with it
-        return ended["exit_code"]
-
-    def close(self) -> None:
-        """End the server; in a copy of the process that started it, use it no more."""
-        if self._gone:
-            return
-        self._gone = True
-        if self._started_by == os.getpid():
-            _end_group(self._process.pid)
-            self._process.wait()
-        for descriptor in [descriptor for lane in self._lanes for descriptor in lane]:
-            os.close(descriptor)
-
-    def _order(self, order: dict[str, Any]) -> bool:
-        if self._gone:
-            return False
-        left = json.dumps(order).encode() + b"\n"
-        try:
-            while left:
-                left = left[os.write(self._lanes[self.lane][0], left) :]
-        except BrokenPipeError:
-            self.close()
-            return False
-        return True
-
-    def _answer(self, number: str, until: float) -> dict[str, int] | None:
-        """The answer to an order; None if none comes in time, or none ever because the server is gone."""
-        if self._gone:
-            return None
-        descriptor = self._lanes[self.lane][1]
-        while True:
-            line, newline, rest = self._read.partition(b"\n")
-            if newline:
-                self._read = rest
-                answer = json.loads(line)
-                if answer.pop("number") == number:
-                    return dict(answer)
-                continue
-            if not select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
-                return None
-            more = os.read(descriptor, 65536)
-            if not more:
-                self.close()
-                return None
-            self._read += more
-
-
-_waiting: list[SolutionServer] = []
-
-
-def start_server(python: str, modules: list[str]) -> None:
-    """Start a server before the program is known.
-
-    Args:
-        python: Interpreter of the solution's environment, as far as it is known.
-        modules: The slow modules that the solution will probably import.
-    """
-    _waiting.append(SolutionServer(python, modules))
-
-
-def take_waiting() -> SolutionServer | None:
-    """The server that `start_server` started, to whoever asks first."""
-    return _waiting.pop() if _waiting else None
-
-
-def _end_group(leader: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
-
-
-def protect() -> None:
-    """Keep the solution from reading and changing this process, and take in the processes that it leaves behind."""
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        library.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-        library.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-class Copy:
-    """A copy of this process that waits, as it is now, until it is told to call a function.
-
-    Args:
-        function: What it calls; its argument and its result must survive JSON.
-    """
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self._before = _children()
-        order_reader, self._order = os.pipe()
-        self._result, result_writer = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                os.close(self._order)
-                os.close(self._result)
-                order = _read_all(order_reader)
-                if order:
-                    _write_all(result_writer, json.dumps(function(json.loads(order))).encode())
-            finally:
-                os._exit(0)  # nothing of this process may run twice
-        os.close(order_reader)
-        os.close(result_writer)
-
-    def order(self, argument: Any) -> None:
-        """Let it call the function and end."""
-        content = json.dumps(argument).encode()
-        order, self._order = self._order, -1  # closed below, whatever happens
-        with contextlib.suppress(BrokenPipeError):
-            _write_all(order, content)
-
-    def result(self) -> Any:
-        """What the function returned, once it has; None if the copy ended before."""
-        descriptor, self._result = self._result, -1  # as above
-        result = _read_all(descriptor)
-        return json.loads(result) if result else None
-
-    def close(self) -> None:
-        """End it, whether it was told anything or not."""
-        for descriptor in (self._order, self._result):
-            if descriptor >= 0:
-                os.close(descriptor)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
-        _end_children(self._before)
-
-
-def in_copy(function: Callable[[Any], Any], argument: Any) -> Any:
-    """Call a function in a copy of this process; returns its result, None if the copy ended before it had one."""
-    return in_copies(function, [argument])[0]
-
-
-def in_copies(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
-    """Call a function once for each argument, at the same time, each in a copy of this process.
-
-    Returns:
-        The results; None of a copy that ended before it had one.
-    """
-    with contextlib.ExitStack() as copies:
-        started = []
-        for argument in arguments:
-            copy = copies.enter_context(contextlib.closing(Copy(function)))
-            copy.order(argument)  # before the next one is made, which would keep this one's pipe open
-            started.append(copy)
-        return [copy.result() for copy in started]
-
-
-def _read_all(descriptor: int) -> bytes:
-    with os.fdopen(descriptor, "rb") as stream:
-        return stream.read()
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
 
 
 def _texts(name: str, kind: str, value: Any, folder: Path) -> list[str]:
@@ -615,31 +338,3 @@ def _printed(path: Path) -> str:
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - LONGEST_PRINTED))
         return stream.read().decode(errors="replace")
-
-
-def _children() -> set[int]:
-    """The processes whose parent is this one."""
-    listed = f"/proc/self/task/{os.getpid()}/children"  # which not every kernel has; all threads but one start none
-    if os.path.exists(listed):  # noqa: PTH110 # many times a second
-        with open(listed) as stream:  # noqa: PTH123 # as above
-            return {int(pid) for pid in stream.read().split()}
-    found = set()
-    own = str(os.getpid())
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError):
-            # The name in brackets may have spaces; what follows is the state and the parent.
-            if entry.read_text(errors="replace").rpartition(")")[2].split()[1] == own:
-                found.add(int(entry.parent.name))
-    return found
-
-
-def _end_children(before: set[int]) -> None:
-    """End what a run left behind: orphans come to this process, as `protect` asked for."""
-    while left := _children() - before:
-        for child in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(child, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(child, 0)
-        before |= {child for child in left if Path(f"/proc/{child}").exists()}
-        time.sleep(0)

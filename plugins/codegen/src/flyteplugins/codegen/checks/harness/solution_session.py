@@ -25,7 +25,10 @@ LONGEST_MESSAGE = 1_500  # characters of a failure that are reported
 LONGEST_STDERR = 500
 ALL_PASSED = "All tests pass on the solution. Now on programs in its place, which they should refuse:"
 
-solution_runner: Any = sys.modules["solution_runner"]  # not on the import path: whoever loads this has loaded it
+# Not on the import path: whoever loads this has loaded them.
+solution_runner: Any = sys.modules["solution_runner"]
+processes: Any = sys.modules["solution_processes"]
+served: Any = sys.modules["solution_served"]
 SERVER = pytest.StashKey[Any]()
 STUB = pytest.StashKey[Any]()
 
@@ -42,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Shield this process from the solution."""
-    solution_runner.protect()
+    processes.protect()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -52,8 +55,8 @@ def pytest_collection(session: pytest.Session) -> None:
     job = Job.read(config.getoption("--solution-job"))
     if job.seconds:
         config.option.solution_seconds = job.seconds
-    config.stash[SERVER] = solution_runner.SolutionServer.for_program(
-        config.getoption("--solution-python"), Path(config.getoption("--solution")), solution_runner.take_waiting()
+    config.stash[SERVER] = served.SolutionServer.for_program(
+        config.getoption("--solution-python"), Path(config.getoption("--solution")), served.take_waiting()
     )
     report = Report(config.getoption("--solution-report"))
     config.pluginmanager.register(report, "solution-report")
@@ -259,7 +262,8 @@ class Variants:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Note for each program which tests refused it; None for one that ended its copy, nothing if it ended more."""
         gc.freeze()  # so that collecting garbage in a copy does not copy all that was imported
-        copy = solution_runner.Copy(lambda limit: self._refused(session, limit))
+        before = processes.children()
+        copy = processes.Copy(lambda limit: self._refused(session, limit))
         try:
             result = yield
             seconds = self._report.all_tested()
@@ -270,27 +274,20 @@ class Variants:
             return result
         finally:
             copy.close()
+            processes.end_children(before)
 
     def _refused(self, session: pytest.Session, limit: float) -> list[list[str] | None]:
         session.config.option.solution_seconds = limit
-        lanes, numbers = solution_runner.LANES, range(len(self._programs))
         # Made once for all of them: it takes as long as a test.
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # noqa: SLF001 # no public way
 
-        def refused(number: int) -> list[str]:
-            return _refusals(session, self._programs[number])
-
-        def all_refused(lane: int) -> list[list[str] | None]:
+        def refused(number: int, lane: int) -> list[str]:
             if server := session.config.stash[SERVER]:
                 server.lane = lane
-            return [solution_runner.in_copy(refused, number) for number in numbers[lane::lanes]]
+            return _refusals(session, self._programs[number])
 
-        found: list[list[str] | None] = [None] * len(self._programs)
-        for lane, names in enumerate(solution_runner.in_copies(all_refused, range(lanes))):
-            if names is None:
-                return []  # a program ended more than its own copy, and nobody knows which
-            found[lane::lanes] = names
-        return found
+        processes.protect()  # what a copy leaves behind comes to this process, which ends it
+        return list(processes.in_copies(refused, range(len(self._programs)), served.LANES))
 
 
 class OnlyVariants(Variants):
@@ -315,7 +312,7 @@ def _refusals(session: pytest.Session, program: Program) -> list[str]:
     # What `pytest_runtest_protocol` is made of: pytest has no public name for it, and by hand nobody needs it.
     from _pytest.runner import runtestprotocol
 
-    solution_runner.protect()
+    processes.protect()
     if program.stub is not None:
         session.config.stash[STUB] = program.stub
     else:
