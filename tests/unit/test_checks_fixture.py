@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,26 @@ def test_they_run_from_another_folder_and_inside_a_project_with_its_own_settings
     (saved.parent / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "--no-such-option"\n')
     done = run_pytest(saved, str(saved), cwd=saved.parent)
     assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_they_run_together_with_those_of_another_generation(saved: Path) -> None:
+    other = saved.with_name("other")
+    shutil.copytree(saved, other)
+    (other / "solution.py").write_text(CODE.replace("* args.times", "+ args.times"))
+    (other / "test_solution.py").write_text(TESTS.replace("== 10", "== 7").replace("(0, 2,", "(0, 3,"))
+    together = "--import-mode=importlib"  # pytest's word for modules that have the same name
+    for arguments in ([], ["--rootdir=.", "other", "generation/test_solution.py"]):
+        done = run_pytest(saved.parent, together, *arguments)
+        assert "6 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_an_interpreter_that_is_not_there_is_named(saved: Path) -> None:
+    done = run_pytest(saved, "--solution-python=/not/there")
+    assert done.returncode == 4
+    assert "no tests ran" in done.stdout
+    assert "ERROR: --solution-python: there is no interpreter '/not/there'.\n" in done.stderr
 
 
 @pytest.mark.slow

@@ -15,10 +15,12 @@ from types import ModuleType
 
 
 def _load(name: str) -> ModuleType:
-    if name in sys.modules:
-        return sys.modules[name]  # it was loaded before the tests were known
+    path = Path(__file__).resolve().with_name(f"{name}.py")
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(path):
+        return loaded  # before the tests were known; what was loaded of another generation stays that one's
     # By path: the tests' folder is not on the import path, where it would shadow other modules.
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().with_name(f"{name}.py"))
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError("no loader for Python files")
     module = importlib.util.module_from_spec(spec)

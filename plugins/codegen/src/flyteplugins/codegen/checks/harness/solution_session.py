@@ -9,6 +9,7 @@ import gc
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -36,7 +37,10 @@ STUB = pytest.StashKey[Any]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the fixture."""
     group = parser.getgroup("solution")
-    group.addoption("--solution", default=str(HERE / "solution.py"), help="the script that is tested")
+    try:
+        group.addoption("--solution", default="", help="the script that is tested, if not the one beside the tests")
+    except ValueError:
+        return  # another generation that is tested as well has them
     group.addoption("--solution-python", default=sys.executable, help="the interpreter that it runs on")
     group.addoption("--solution-seconds", type=float, default=300.0, help="time limit of one run of it")
     group.addoption("--solution-job", default="", help="file that says what to test besides, as JSON; see `Job`")
@@ -52,17 +56,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection(session: pytest.Session) -> None:
     """Start the report and what runs the solution, which need not be there any earlier."""
     config = session.config
+    if SERVER in config.stash:
+        return  # asked for by two ways to the same folder
     job = Job.read(config.getoption("--solution-job"))
     if job.seconds:
         config.option.solution_seconds = job.seconds
-    config.stash[SERVER] = served.SolutionServer.for_program(
-        config.getoption("--solution-python"), Path(config.getoption("--solution")), served.take_waiting()
-    )
+    _server(config)
     report = Report(config.getoption("--solution-report"))
-    config.pluginmanager.register(report, "solution-report")
+    config.pluginmanager.register(report)
     if job.programs:
-        variants = OnlyVariants(job, report) if job.passed else Variants(job, report)
-        config.pluginmanager.register(variants, "solution-variants")
+        config.pluginmanager.register(OnlyVariants(job, report) if job.passed else Variants(job, report))
 
 
 def begin(arguments: list[str], wait: Callable[[], object]) -> None:
@@ -107,18 +110,39 @@ def samples(_contract: Any) -> dict[str, Path]:
 @pytest.fixture
 def run_solution(request: pytest.FixtureRequest, _contract: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Runs the solution: `run_solution(sales=path, threshold=0.5)` returns exit_code, outputs, stdout, stderr."""
-    option = request.config.getoption
+    config = request.config
     runner = solution_runner.SolutionRunner(
         _contract,
-        Path(option("--solution")).resolve(),
-        option("--solution-python"),
+        _solution(config),
+        _python(config),
         Path(tempfile.mkdtemp(prefix="solution-", dir=tmp_path_factory.getbasetemp())),
-        option("--solution-seconds"),
-        request.config.stash[SERVER],
-        request.config.stash.get(STUB, None),
+        config.getoption("--solution-seconds"),
+        _server(config),
+        config.stash.get(STUB, None),
     )
     request.node.solution_runner = runner
     return runner
+
+
+def _solution(config: pytest.Config) -> Path:
+    return Path(config.getoption("--solution") or HERE / "solution.py").resolve()
+
+
+def _python(config: pytest.Config) -> str:
+    """The interpreter; raises UsageError for one that is not there."""
+    wanted: str = config.getoption("--solution-python")
+    found = shutil.which(wanted)
+    if found is None:
+        raise pytest.UsageError(f"--solution-python: there is no interpreter {wanted!r}.")
+    return os.path.abspath(found)  # noqa: PTH100 # a link to it is an environment of its own
+
+
+def _server(config: pytest.Config) -> Any:
+    """What runs the solution faster; None for one that would notice."""
+    if SERVER not in config.stash:
+        waiting = served.take_waiting()
+        config.stash[SERVER] = served.SolutionServer.for_program(_python(config), _solution(config), waiting)
+    return config.stash[SERVER]
 
 
 @dataclass(frozen=True)
@@ -217,7 +241,7 @@ class Report:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the report."""
-        if server := session.config.stash[SERVER]:
+        if server := _server(session.config):
             server.close()
         if self._path is None:
             return
@@ -282,7 +306,7 @@ class Variants:
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # noqa: SLF001 # no public way
 
         def refused(number: int, lane: int) -> list[str]:
-            if server := session.config.stash[SERVER]:
+            if server := _server(session.config):
                 server.lane = lane
             return _refusals(session, self._programs[number])
 
