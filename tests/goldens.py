@@ -34,8 +34,8 @@ def assert_golden(name: str, told: str) -> None:
 def neutral(told: str) -> str:
     """The text with the versions of Flyte and Python, its registry, hashes and packed code taken out."""
     for pattern, instead in (
-        (r'args: "\\"\\"\\"What a container on a cluster runs.*', 'args: "<cluster_entry.py>"'),
-        (r'args: "\\"\\"\\"What a container of a ready image.*', 'args: "<cluster_install.py>"'),
+        (r'args: "\\"\\"\\"What a container on a cluster runs.*', 'args: "<entry.py>"'),
+        (r'args: "\\"\\"\\"What a container of a ready image.*', 'args: "<install.py>"'),
         (r'args: "eJ[A-Za-z0-9+/=]{60,}"', 'args: "<the code, packed>"'),
         (r'args: "H4sI[A-Za-z0-9+/=]{50,}"', 'args: "<the images>"'),
         (r'discovery_version: "[0-9a-f]{32,}"', 'discovery_version: "<hash>"'),

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from flyteplugins.codegen.tasks.guest.confine import FAMILIES, ONLY_LOCAL, filter_program
+from flyteplugins.codegen.tasks.pod.guest.confine import FAMILIES, ONLY_LOCAL, filter_program
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 NUMBERS = {

@@ -13,7 +13,7 @@ from flyteplugins.codegen.core.settings import Settings
 from flyteplugins.codegen.results.running import task_of
 from flyteplugins.codegen.sandbox.contract import Runtime
 from flyteplugins.codegen.sandbox.select import choose
-from flyteplugins.codegen.tasks.cluster_images import choose_strategy, image_of, in_cluster_task
+from flyteplugins.codegen.tasks.pod.images import choose_strategy, image_of, in_cluster_task
 from flyteplugins.codegen.tasks.solution_task import with_image_here
 
 _IN_A_POD: Final = (

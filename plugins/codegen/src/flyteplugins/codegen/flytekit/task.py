@@ -30,8 +30,8 @@ from flyteplugins.codegen.flytekit.convert import (
 )
 from flyteplugins.codegen.flytekit.nodes import in_order
 from flyteplugins.codegen.flytekit.ports import into_ports, out_of_port, ports
-from flyteplugins.codegen.tasks.cluster_images import image_of as ready_image
 from flyteplugins.codegen.tasks.default_inputs import is_remote
+from flyteplugins.codegen.tasks.pod.images import image_of as ready_image
 from flyteplugins.codegen.tasks.solution_task import SolutionPlan
 from flyteplugins.codegen.tasks.solution_task import SolutionTask as Flyte2Task
 

@@ -28,7 +28,12 @@ from flyteplugins.codegen.core.sync import BoundTwoFaced, TwoFaced
 from flyteplugins.codegen.core.values import PLAIN_TYPES
 from flyteplugins.codegen.record import open_record
 from flyteplugins.codegen.sandbox.select import choose
-from flyteplugins.codegen.tasks.cluster_images import (
+from flyteplugins.codegen.tasks.default_inputs import as_default, is_remote, upload
+from flyteplugins.codegen.tasks.executor import Executor, Work
+from flyteplugins.codegen.tasks.limits import limits_of
+from flyteplugins.codegen.tasks.local_run import in_run
+from flyteplugins.codegen.tasks.pod.arguments import pod_arguments
+from flyteplugins.codegen.tasks.pod.images import (
     ImageWishes,
     build,
     choose_strategy,
@@ -36,11 +41,6 @@ from flyteplugins.codegen.tasks.cluster_images import (
     in_cluster_task,
     install_arguments,
 )
-from flyteplugins.codegen.tasks.default_inputs import as_default, is_remote, upload
-from flyteplugins.codegen.tasks.executor import Executor, Work
-from flyteplugins.codegen.tasks.in_pod import pod_arguments
-from flyteplugins.codegen.tasks.limits import limits_of
-from flyteplugins.codegen.tasks.local_run import in_run
 from flyteplugins.codegen.tasks.secrets import read, variable_of
 from flyteplugins.codegen.tasks.solution import Value, bind, collected, outputs_of, program
 from flyteplugins.codegen.tasks.step import FLYTE_KEEPS_NOTHING, is_of_storage, may_pass

@@ -55,7 +55,7 @@ def pod_arguments(
         "secrets": sorted(secrets),
     }
     return [
-        *("-c", _text(__package__, "cluster_entry.py")),
+        *("-c", _text(__package__, "guest/entry.py")),
         base64.b64encode(zlib.compress(json.dumps(files | {"solution.py": code}).encode())).decode(),
         json.dumps([contract.inputs, contract.outputs]),
         json.dumps(settings),

@@ -131,7 +131,7 @@ def install_arguments(lock: Lock, wishes: ImageWishes) -> list[str]:
     """
     if wishes.built or wishes.strategy != "install" or not has_packages(lock):
         return []
-    text = package_files.files(__package__).joinpath("cluster_install.py").read_text(encoding="utf-8")
+    text = package_files.files(__package__).joinpath("guest/install.py").read_text(encoding="utf-8")
     packed = base64.b64encode(zlib.compress(lock.requirements.encode())).decode()
     return ["-c", text, packed, json.dumps({"python": lock.python, "wheels": wishes.wheels})]
 
