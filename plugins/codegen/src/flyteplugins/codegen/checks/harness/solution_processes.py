@@ -118,15 +118,18 @@ class Copy:
 
 
 def in_copies(function: Callable[[Any, int], Any], arguments: Sequence[Any], lanes: int) -> list[Any]:
-    """Call a function once for each argument, each time in another copy of this process.
+    """Call a function for each argument, each time in another copy of this process.
+
+    Where a copy ended before it had a result, another may have ended it: the function is called once more, alone.
 
     Args:
-        function: Gets an argument and a lane: a number below `lanes` that no other call has at that time.
+        function: Gets an argument and a lane, a number below `lanes` that no other call has at that time; returns
+            anything but None.
         arguments: What survives JSON, as the results must.
         lanes: How many calls go on at one time.
 
     Returns:
-        The results; None of a copy that ended before it had one.
+        The results; None of a copy that ended, by itself, before it had one.
     """
     before, results = children(), [None] * len(arguments)
     waiting, free = list(enumerate(arguments))[::-1], list(range(lanes))
@@ -144,11 +147,15 @@ def in_copies(function: Callable[[Any, int], Any], arguments: Sequence[Any], lan
                 copy.close()
                 end_children(before | {other.pid for other, _, _ in running.values()})
                 free.append(lane)
-        return results
     finally:
         end_children(before)
         for copy, _, _ in running.values():
             copy.close()
+    if lanes > 1:
+        ended = [index for index, result in enumerate(results) if result is None]
+        for index, result in zip(ended, in_copies(function, [arguments[index] for index in ended], 1), strict=True):
+            results[index] = result
+    return results
 
 
 def _read_all(descriptor: int) -> bytes:
