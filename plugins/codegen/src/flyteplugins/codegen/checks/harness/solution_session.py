@@ -279,7 +279,6 @@ class Variants:
 
     def __init__(self, job: Job, report: Report) -> None:
         self._job = job
-        self._programs = job.programs
         self._report = report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -308,10 +307,10 @@ class Variants:
         def refused(number: int, lane: int) -> list[str]:
             if server := _server(session.config):
                 server.lane = lane
-            return _refusals(session, self._programs[number])
+            return _refusals(session, self._job.programs[number])
 
         processes.protect()  # what a copy leaves behind comes to this process, which ends it
-        return list(processes.in_copies(refused, range(len(self._programs)), served.LANES))
+        return list(processes.in_copies(refused, range(len(self._job.programs)), served.LANES))
 
 
 class OnlyVariants(Variants):
